@@ -21,8 +21,8 @@ pub mod spi;
 mod traits;
 mod values;
 
-pub use log::directory::{NodeId, Presence};
 pub use log::memory::{MemoryBackplane, MemoryDirectory};
+pub use log::presence::{OnlineCount, OnlineIn, OnlineUser, Presence};
 pub use traits::auth::{Anonymous, Authenticator, ConnectRequest};
 pub use traits::broadcast::{RealtimeBroadcast, RoomMembership, SocketIoBroadcast};
 pub use traits::context::Context;
@@ -48,6 +48,7 @@ pub use values::event_id::EventId;
 pub use values::handler_error::HandlerError;
 pub use values::identity::Identity;
 pub use values::inbound::{Inbound, InboundKind, InboundPayload};
+pub use values::node::{NodeId, NodeInfo};
 pub use values::raw_reply::RawReply;
 pub use values::receipt::{Delivered, Receipt};
 pub use values::refusal::{Refusal, RefusalKind};

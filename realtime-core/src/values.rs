@@ -22,6 +22,7 @@ pub(crate) mod json;
 pub(crate) mod json_error;
 pub(crate) mod member;
 pub(crate) mod name;
+pub(crate) mod node;
 pub(crate) mod number;
 pub(crate) mod position;
 pub(crate) mod random;

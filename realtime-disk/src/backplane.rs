@@ -12,7 +12,7 @@ use realtime_core::spi::{
     AppendError, AppendResult, Backplane, Entry, Epoch, Kept, LocalPipe, LogState, MemoryLog, Position, Record,
     RepeatKey, RoomTable, Stored, Tail,
 };
-use realtime_core::{EventId, Result};
+use realtime_core::{EventId, NodeId, Result};
 use tokio::sync::oneshot;
 
 use crate::config::{DiskConfig, SyncMode};
@@ -197,13 +197,20 @@ impl Backplane for DiskBackplane {
         Ok(self.0.log.rooms(at))
     }
 
-    async fn publish(&self, record: Arc<Record>) -> Result<()> {
-        self.0.pipe.publish(record);
+    async fn publish(&self, record: Arc<Record>, to: Option<NodeId>) -> Result<()> {
+        self.0.pipe.publish(record, to);
         Ok(())
     }
 
-    async fn subscribe(&self) -> Result<BoxStream<'static, Stored>> {
-        Ok(self.0.pipe.subscribe())
+    async fn subscribe(&self, node: NodeId) -> Result<BoxStream<'static, Stored>> {
+        Ok(self.0.pipe.subscribe(node))
+    }
+
+    async fn probe(&self) -> Result<()> {
+        self.check()?;
+        let (answer, answered) = oneshot::channel();
+        self.0.request(Request::Probe(answer)).map_err(|(error, _)| error)?;
+        answered.await.unwrap_or_else(|_| Err(DiskError::Closed.into()))
     }
 }
 

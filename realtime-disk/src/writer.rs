@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use crate::config::SyncMode;
 use crate::error::DiskError;
 use crate::lock::Lock;
-use crate::store::Store;
+use crate::store::{Change, Store};
 
 /// The appends in one change, and their bytes, after which no further one is added.
 const GROUP_RECORDS: usize = 1024;
@@ -42,6 +42,7 @@ pub(crate) struct Status {
 /// Work for the thread.
 pub(crate) enum Request {
     Append(Vec<Append>),
+    Probe(oneshot::Sender<Result<(), Error>>),
     Renew(Renewal),
 }
 
@@ -112,13 +113,17 @@ impl Writer {
             };
             // Whoever appends on the same processor does so before the change is written.
             std::thread::yield_now();
-            let (appends, renewal) = gather(first, requests);
+            let (appends, other) = gather(first, requests);
             if !appends.is_empty() {
                 self.append(appends);
             }
-            if let Some(Renewal { seen, position, id, answer }) = renewal {
-                // Nobody waits for it any more, if this fails.
-                let _ = answer.send(self.renew(seen, position, id));
+            // Nobody waits for an answer, if one cannot be sent.
+            match other {
+                Some(Request::Probe(answer)) => drop(answer.send(self.probe())),
+                Some(Request::Renew(Renewal { seen, position, id, answer })) => {
+                    let _ = answer.send(self.renew(seen, position, id));
+                }
+                _ => {}
             }
             if swept.elapsed() >= SWEEP {
                 swept = Instant::now();
@@ -258,6 +263,20 @@ impl Writer {
         Ok(self.log.state())
     }
 
+    /// Writes a change that changes nothing.
+    fn probe(&mut self) -> Result<(), Error> {
+        let store = self.store.as_ref().ok_or(DiskError::Reopening)?;
+        let sync = self.sync == SyncMode::Always;
+        if let Err(error) = empty_change(store, self.start).commit(sync) {
+            self.fail(&error);
+            return Err(error.into());
+        }
+        if !sync {
+            self.unsynced.get_or_insert_with(Instant::now);
+        }
+        Ok(())
+    }
+
     /// Drops old records and keys.
     fn sweep(&mut self) {
         self.log.reserve(0, 0, |user| {
@@ -338,6 +357,7 @@ impl Writer {
                         self.status.waiting.fetch_sub(appends.len(), Ordering::Relaxed);
                         refuse(appends, &DiskError::Reopening);
                     }
+                    Request::Probe(answer) => drop(answer.send(Err(DiskError::Reopening.into()))),
                     Request::Renew(renewal) => drop(renewal.answer.send(Err(DiskError::Reopening.into()))),
                 }
             }
@@ -350,9 +370,8 @@ impl Writer {
         let Some(store) = &self.store else { return };
         let state = self.log.state();
         let restored = store.last().and_then(|last| {
-            let mut change = store.change();
             // Shows that the store can be written, if no record is missing.
-            change.drop_up_to(self.start, self.start);
+            let mut change = empty_change(store, self.start);
             for entry in self.log.range(last.max(state.start), usize::MAX) {
                 change.append(state.epoch, entry.position, entry.id, entry.record.bytes(), None);
             }
@@ -376,6 +395,13 @@ impl Writer {
     }
 }
 
+/// Creates a change that is written, and changes nothing.
+fn empty_change(store: &Store, start: Position) -> Change<'_> {
+    let mut change = store.change();
+    change.drop_up_to(start, start);
+    change
+}
+
 /// Refuses appends that were not written.
 pub(crate) fn refuse(appends: Vec<Append>, error: &DiskError) {
     for append in appends {
@@ -384,12 +410,12 @@ pub(crate) fn refuse(appends: Vec<Append>, error: &DiskError) {
     }
 }
 
-/// Takes the requests that wait, up to a group of appends or the next renewal.
-fn gather(first: Option<Request>, requests: &Receiver<Request>) -> (Vec<Append>, Option<Renewal>) {
+/// Takes the requests that wait, up to a group of appends or the next other request.
+fn gather(first: Option<Request>, requests: &Receiver<Request>) -> (Vec<Append>, Option<Request>) {
     let (mut appends, mut bytes, mut next) = (Vec::new(), 0, first);
     while let Some(request) = next {
         match request {
-            Request::Renew(renewal) => return (appends, Some(renewal)),
+            other @ (Request::Probe(_) | Request::Renew(_)) => return (appends, Some(other)),
             Request::Append(more) => {
                 bytes += more.iter().map(|append| append.record.size()).sum::<usize>();
                 appends.extend(more);

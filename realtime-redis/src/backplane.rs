@@ -7,7 +7,7 @@ use realtime_core::spi::{
     AppendError, AppendResult, Appended, Backplane, CursorKey, Entry, Epoch, LogState, Position, Record, RepeatKey,
     RoomEdit, RoomTable, Stored, Tail,
 };
-use realtime_core::{EventId, Result};
+use realtime_core::{EventId, NodeId, Result};
 use redis::Value;
 use tokio::task::JoinHandle;
 
@@ -30,6 +30,8 @@ const READ: Duration = Duration::from_secs(5);
 /// The shortest and the longest interval at which old records are dropped while nothing is
 /// appended.
 const AGE_INTERVAL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+/// The entries of the probe's stream.
+const PROBES_KEPT: usize = 16;
 
 /// The log of several nodes, in Redis: records, idempotency keys, users' rooms and cursors outlive
 /// every node. Cheap to clone; all clones, and all backplanes with the same server and prefix, are
@@ -158,6 +160,18 @@ impl RedisBackplane {
         }
     }
 
+    /// Writes an entry into a stream beside the log, as an append does, and reads it back.
+    async fn try_probe(&self) -> Result<(), Fault> {
+        let probe = &self.0.keys.probe;
+        let mut command = redis::cmd("XADD");
+        command.arg(probe).arg("MAXLEN").arg(PROBES_KEPT).arg("*").arg("at").arg("probe");
+        let id = into_text(self.0.link.command(&command).await?)?;
+        let mut command = redis::cmd("XRANGE");
+        command.arg(probe).arg(&id).arg(&id);
+        let found = into_array(self.0.reads.command(&command).await?)?;
+        if found.is_empty() { Err(Fault::Unexpected("a probe that is not there")) } else { Ok(()) }
+    }
+
     async fn try_range(&self, after: Position, most: usize) -> Result<Vec<Entry>, Fault> {
         let mut entries: Vec<Entry> = Vec::new();
         while entries.len() < most {
@@ -237,15 +251,22 @@ impl Backplane for RedisBackplane {
         Ok(self.try_rooms(at).await?)
     }
 
-    async fn publish(&self, record: Arc<Record>) -> Result<()> {
+    async fn publish(&self, record: Arc<Record>, to: Option<NodeId>) -> Result<()> {
+        let keys = &self.0.keys;
+        let channel = to.map_or_else(|| keys.pipe.clone(), |node| keys.pipe_of(node));
         let mut command = redis::cmd("PUBLISH");
-        command.arg(&self.0.keys.pipe).arg(&record.bytes()[..]);
+        command.arg(channel).arg(&record.bytes()[..]);
         self.0.link.command(&command).await?;
         Ok(())
     }
 
-    async fn subscribe(&self) -> Result<BoxStream<'static, Stored>> {
-        Ok(pipe::subscribe(self.0.connector.clone(), self.0.keys.pipe.clone()).await?)
+    async fn subscribe(&self, node: NodeId) -> Result<BoxStream<'static, Stored>> {
+        let keys = &self.0.keys;
+        Ok(pipe::subscribe(self.0.connector.clone(), vec![keys.pipe.clone(), keys.pipe_of(node)]).await?)
+    }
+
+    async fn probe(&self) -> Result<()> {
+        Ok(self.try_probe().await?)
     }
 }
 

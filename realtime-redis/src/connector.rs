@@ -56,11 +56,11 @@ impl Connector {
         self.within(RESPONSE, connecting).await.map_err(|fault| self.at_connect(fault))
     }
 
-    /// Connects for a subscription.
-    pub(crate) async fn subscribe(&self, channel: &str) -> Result<PubSub, Fault> {
+    /// Connects for a subscription to these channels.
+    pub(crate) async fn subscribe(&self, channels: &[String]) -> Result<PubSub, Fault> {
         let subscribing = async {
             let mut connection = self.client.get_async_pubsub().await?;
-            connection.subscribe(channel).await?;
+            connection.subscribe(channels).await?;
             Ok(connection)
         };
         self.within(RESPONSE, subscribing).await.map_err(|fault| self.at_connect(fault))

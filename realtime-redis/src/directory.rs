@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use realtime_core::spi::{Directory, DirectoryChange, Incarnation};
-use realtime_core::{NodeId, Presence, Result};
+use realtime_core::{NodeInfo, OnlineCount, OnlineIn, OnlineUser, Presence, Result};
 use redis::Value;
 
-use crate::entries::{into_array, into_text};
+use crate::entries::{into_array, into_bytes, into_text};
 use crate::error::Fault;
 use crate::keys::Keys;
 use crate::link::Link;
-use crate::script::{DROP, FIND, UPDATE};
+use crate::script::{AMONG, COUNT, DROP, FIND, NODES, PAGE, UPDATE};
 
 /// The changes of one call: Redis does nothing else meanwhile.
 const CHUNK: usize = 500;
@@ -31,7 +31,7 @@ impl RedisDirectory {
 
     async fn try_update(
         &self,
-        node: NodeId,
+        node: &NodeInfo,
         changes: &[DirectoryChange],
         lease: Duration,
     ) -> Result<Incarnation, Fault> {
@@ -64,13 +64,15 @@ impl RedisDirectory {
     /// Applies changes; returns the incarnation, and nodes whose lease is over.
     async fn update_some(
         &self,
-        node: NodeId,
+        node: &NodeInfo,
         changes: &[DirectoryChange],
         lease: Duration,
     ) -> Result<(Incarnation, Vec<String>), Fault> {
-        let node = node.to_string();
+        let info = serde_json::to_string(node).map_err(|_| Fault::Unexpected("a node that cannot be written"))?;
+        let node = node.id.to_string();
         let lease = u64::try_from(lease.as_millis()).unwrap_or(u64::MAX);
-        let mut call = UPDATE.call(&self.keys_of(&node)).arg(&node).arg(lease).arg(Incarnation::random().get());
+        let mut call = UPDATE.call(&self.keys_of(&node)).arg(&node).arg(info);
+        call = call.arg(lease).arg(Incarnation::random().get());
         for change in changes {
             let (connection, json) = match change {
                 DirectoryChange::Online(presence) => {
@@ -82,22 +84,24 @@ impl RedisDirectory {
             };
             call = call.arg(connection.to_string()).arg(json);
         }
-        let [incarnation, over]: [Value; 2] =
-            into_array(self.link.call(call).await?)?.try_into().map_err(|_| Fault::Unexpected("no incarnation"))?;
+        let [incarnation, over]: [Value; 2] = parts(self.link.call(call).await?)?;
         let incarnation = into_text(incarnation)?.parse().map_err(|_| Fault::Unexpected("not an incarnation"))?;
         let over = into_array(over)?.into_iter().map(into_text).collect::<Result<_, _>>()?;
         Ok((Incarnation::new(incarnation), over))
     }
 
     fn keys_of(&self, node: &str) -> [String; 4] {
-        [self.keys.node(node), self.keys.nodes.clone(), self.keys.users.clone(), self.keys.tenants.clone()]
+        [self.keys.node(node), self.keys.nodes.clone(), self.keys.names.clone(), self.keys.online.clone()]
     }
 
-    /// Returns the entries of a name in an index: first their nodes and connections, then each
-    /// node's entries.
-    async fn find(&self, index: &str, name: &str) -> Result<Vec<Presence>, Fault> {
-        let call = FIND.call(&[index, &self.keys.nodes]).arg(format!("{}:{name}:", name.len()));
-        let mut found = into_array(self.link.call(call).await?)?.into_iter();
+    /// Returns the keys of the scripts that read the index.
+    fn index(&self) -> [&str; 2] {
+        [&self.keys.online, &self.keys.nodes]
+    }
+
+    /// Returns the entries of a user: first their nodes and connections, then each node's entries.
+    async fn find(&self, user: &str) -> Result<Vec<Presence>, Fault> {
+        let mut found = into_array(self.link.call(FIND.call(&self.index()).arg(user)).await?)?.into_iter();
         let mut nodes: HashMap<String, Vec<String>> = HashMap::new();
         while let (Some(node), Some(connection)) = (found.next(), found.next()) {
             nodes.entry(into_text(node)?).or_default().push(into_text(connection)?);
@@ -121,19 +125,121 @@ impl RedisDirectory {
         }
         Ok(presences)
     }
+
+    async fn try_nodes(&self) -> Result<Vec<NodeInfo>, Fault> {
+        let call = NODES.call(&[&self.keys.nodes, &self.keys.names]);
+        let nodes = into_array(self.link.call(call).await?)?.into_iter();
+        nodes
+            .map(|node| {
+                let node = serde_json::from_str(&into_text(node)?);
+                node.map_err(|_| Fault::Unexpected("a node that cannot be read"))
+            })
+            .collect()
+    }
+
+    async fn page(&self, online: &OnlineIn, after: Option<OnlineUser>, most: usize) -> Result<Vec<OnlineUser>, Fault> {
+        let group = group(online)?;
+        let mut from = after.map(|after| format!("({group}\0{}\0", identity(&after)).into_bytes()).unwrap_or_default();
+        if !from.is_empty() {
+            // After all connections of that user.
+            from.push(0xff);
+        }
+        let mut users = Vec::new();
+        loop {
+            let call = PAGE.call(&self.index()).arg(&group).arg(&from[..]).arg(most - users.len());
+            let [found, next]: [Value; 2] = parts(self.link.call(call).await?)?;
+            for user in into_array(found)? {
+                users.push(into_user(&into_text(user)?)?);
+            }
+            from = into_bytes(next)?.to_vec();
+            if users.len() >= most || from.is_empty() {
+                return Ok(users);
+            }
+        }
+    }
+
+    async fn try_among(&self, users: &[OnlineUser]) -> Result<Vec<OnlineUser>, Fault> {
+        let mut online = Vec::new();
+        for users in users.chunks(CHUNK) {
+            let call = users.iter().fold(AMONG.call(&self.index()), |call, user| call.arg(identity(user)));
+            let found = into_array(self.link.call(call).await?)?;
+            let is_online = |(user, found): (&OnlineUser, Value)| (found == Value::Int(1)).then(|| user.clone());
+            online.extend(users.iter().zip(found).filter_map(is_online));
+        }
+        Ok(online)
+    }
+
+    async fn try_count(&self, online: &OnlineIn) -> Result<OnlineCount, Fault> {
+        let group = group(online)?;
+        let (mut from, mut last) = (Vec::new(), Vec::new());
+        let (mut users, mut connections) = (0, 0);
+        loop {
+            let call = COUNT.call(&self.index()).arg(&group).arg(&from[..]).arg(&last[..]);
+            let [more_users, more_connections, next, counted]: [Value; 4] = parts(self.link.call(call).await?)?;
+            users += into_number(more_users)?;
+            connections += into_number(more_connections)?;
+            (from, last) = (into_bytes(next)?.to_vec(), into_bytes(counted)?.to_vec());
+            if from.is_empty() {
+                return Ok(OnlineCount::new(users, connections));
+            }
+        }
+    }
+}
+
+/// Returns the part of the index that a question is about.
+fn group(online: &OnlineIn) -> Result<String, Fault> {
+    match online {
+        OnlineIn::Everywhere => Ok("e".to_owned()),
+        OnlineIn::Tenant(tenant) => Ok(format!("t{tenant}")),
+        OnlineIn::Room(room) => Ok(format!("r{room}")),
+        _ => Err(Fault::Unexpected("an unknown group of users")),
+    }
+}
+
+/// Returns a user as the index has it.
+fn identity(user: &OnlineUser) -> String {
+    format!("{}\0{}", user.user, user.tenant.as_deref().unwrap_or_default())
+}
+
+fn into_user(identity: &str) -> Result<OnlineUser, Fault> {
+    let (user, tenant) = identity.split_once('\0').ok_or(Fault::Unexpected("a user that cannot be read"))?;
+    Ok(OnlineUser::new(user, Some(tenant).filter(|tenant| !tenant.is_empty())))
+}
+
+fn parts<const COUNT: usize>(answer: Value) -> Result<[Value; COUNT], Fault> {
+    into_array(answer)?.try_into().map_err(|_| Fault::Unexpected("an answer with other parts"))
+}
+
+fn into_number(value: Value) -> Result<u64, Fault> {
+    match value {
+        Value::Int(number) => u64::try_from(number).map_err(|_| Fault::Unexpected("a negative count")),
+        _ => Err(Fault::Unexpected("not a count")),
+    }
 }
 
 #[async_trait]
 impl Directory for RedisDirectory {
-    async fn update(&self, node: NodeId, changes: &[DirectoryChange], lease: Duration) -> Result<Incarnation> {
+    async fn update(&self, node: &NodeInfo, changes: &[DirectoryChange], lease: Duration) -> Result<Incarnation> {
         Ok(self.try_update(node, changes, lease).await?)
     }
 
-    async fn of_user(&self, user: &str) -> Result<Vec<Presence>> {
-        Ok(self.find(&self.keys.users, user).await?)
+    async fn nodes(&self) -> Result<Vec<NodeInfo>> {
+        Ok(self.try_nodes().await?)
     }
 
-    async fn of_tenant(&self, tenant: &str) -> Result<Vec<Presence>> {
-        Ok(self.find(&self.keys.tenants, tenant).await?)
+    async fn of_user(&self, user: &str) -> Result<Vec<Presence>> {
+        Ok(self.find(user).await?)
+    }
+
+    async fn users(&self, online: &OnlineIn, after: Option<OnlineUser>, most: usize) -> Result<Vec<OnlineUser>> {
+        Ok(self.page(online, after, most).await?)
+    }
+
+    async fn among(&self, users: &[OnlineUser]) -> Result<Vec<OnlineUser>> {
+        Ok(self.try_among(users).await?)
+    }
+
+    async fn count(&self, online: &OnlineIn) -> Result<OnlineCount> {
+        Ok(self.try_count(online).await?)
     }
 }

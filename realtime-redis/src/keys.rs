@@ -1,3 +1,5 @@
+use realtime_core::NodeId;
+
 use crate::error::Fault;
 
 /// The names of a service's keys. All have the same part in braces, so that they are on one shard
@@ -8,8 +10,12 @@ pub(crate) struct Keys {
     /// The keys of the log, in the order in which its scripts take them.
     pub(crate) log: [String; 6],
     pub(crate) nodes: String,
-    pub(crate) users: String,
-    pub(crate) tenants: String,
+    /// What is known of each node.
+    pub(crate) names: String,
+    /// The index of the directory.
+    pub(crate) online: String,
+    /// The stream of the probe.
+    pub(crate) probe: String,
     /// The channel of the pipe.
     pub(crate) pipe: String,
 }
@@ -25,8 +31,9 @@ impl Keys {
             prefix: prefix.to_owned(),
             log: ["meta", "log", "changes", "keys", "order", "rooms"].map(key),
             nodes: key("nodes"),
-            users: key("users"),
-            tenants: key("tenants"),
+            names: key("names"),
+            online: key("online"),
+            probe: key("probe"),
             pipe: key(&format!("pipe:{database}")),
         })
     }
@@ -50,5 +57,10 @@ impl Keys {
     /// Returns the key of a node's entries in the directory.
     pub(crate) fn node(&self, node: &str) -> String {
         format!("{{{}}}:node:{node}", self.prefix)
+    }
+
+    /// Returns the channel of the pipe for one node.
+    pub(crate) fn pipe_of(&self, node: NodeId) -> String {
+        format!("{}:{node}", self.pipe)
     }
 }

@@ -16,14 +16,17 @@ const PING: Duration = Duration::from_secs(2);
 /// meanwhile is lost.
 struct Subscription {
     connector: Connector,
-    channel: String,
+    channels: Vec<String>,
     connection: Option<(PubSubSink, PubSubStream)>,
 }
 
-/// Subscribes to a channel, and returns what is published from then on.
-pub(crate) async fn subscribe(connector: Connector, channel: String) -> Result<BoxStream<'static, Stored>, Fault> {
-    let connection = Some(connector.subscribe(&channel).await?.split());
-    let subscription = Subscription { connector, channel, connection };
+/// Subscribes to channels, and returns what is published from then on.
+pub(crate) async fn subscribe(
+    connector: Connector,
+    channels: Vec<String>,
+) -> Result<BoxStream<'static, Stored>, Fault> {
+    let connection = Some(connector.subscribe(&channels).await?.split());
+    let subscription = Subscription { connector, channels, connection };
     Ok(stream::unfold(subscription, |mut subscription| async move {
         let message = subscription.next().await;
         Some((Stored::from(message), subscription))
@@ -41,7 +44,7 @@ impl Subscription {
             let mut retry = Retry::new();
             while self.connection.is_none() {
                 retry.wait().await;
-                match self.connector.subscribe(&self.channel).await {
+                match self.connector.subscribe(&self.channels).await {
                     Ok(connection) => self.connection = Some(connection.split()),
                     Err(error) => tracing::debug!(%error, "no subscription to the pipe"),
                 }

@@ -10,18 +10,39 @@ macro_rules! with_trim {
     };
 }
 
+/// The functions that scripts of the directory share, with those that change it.
 macro_rules! with_entries {
     ($name:literal) => {
-        concat!("#!lua\n", include_str!("scripts/entries.lua"), include_str!(concat!("scripts/", $name, ".lua")))
+        concat!(
+            "#!lua\n",
+            include_str!("scripts/leases.lua"),
+            include_str!("scripts/entries.lua"),
+            include_str!(concat!("scripts/", $name, ".lua"))
+        )
+    };
+}
+
+/// The functions that scripts of the directory share.
+macro_rules! with_leases {
+    ($name:literal) => {
+        concat!(
+            "#!lua flags=no-writes\n",
+            include_str!("scripts/leases.lua"),
+            include_str!(concat!("scripts/", $name, ".lua"))
+        )
     };
 }
 
 pub(crate) static AGE: Lua = Lua::new(with_trim!("age"));
+pub(crate) static AMONG: Lua = Lua::new(with_leases!("among"));
 pub(crate) static APPEND: Lua = Lua::new(with_trim!("append"));
 pub(crate) static BEGIN: Lua = Lua::new(include_str!("scripts/begin.lua"));
+pub(crate) static COUNT: Lua = Lua::new(with_leases!("count"));
 pub(crate) static DROP: Lua = Lua::new(with_entries!("drop"));
-pub(crate) static FIND: Lua = Lua::new(include_str!("scripts/find.lua"));
+pub(crate) static FIND: Lua = Lua::new(with_leases!("find"));
 pub(crate) static LOOK: Lua = Lua::new(include_str!("scripts/look.lua"));
+pub(crate) static NODES: Lua = Lua::new(with_leases!("nodes"));
+pub(crate) static PAGE: Lua = Lua::new(with_leases!("page"));
 pub(crate) static UPDATE: Lua = Lua::new(with_entries!("update"));
 
 /// A script and its hash, by which Redis knows it once it is loaded.

@@ -6,7 +6,7 @@ use futures_util::{StreamExt, stream};
 use realtime_core::spi::{
     AppendError, AppendResult, Backplane, Entry, Epoch, LogState, Position, Record, RepeatKey, RoomTable, Stored, Tail,
 };
-use realtime_core::{Error, EventId, MemoryBackplane, Result};
+use realtime_core::{Error, EventId, MemoryBackplane, NodeId, Result};
 use tokio::sync::watch;
 
 /// A fault of every append.
@@ -184,21 +184,25 @@ impl Backplane for FaultyBackplane {
         self.log().rooms(at).await
     }
 
-    async fn publish(&self, record: Arc<Record>) -> Result<()> {
+    async fn publish(&self, record: Arc<Record>, to: Option<NodeId>) -> Result<()> {
         self.check().map_err(|unavailable| Error::Backplane(unavailable.into()))?;
         let pipe = self.inner().pipe.clone();
-        pipe.publish(record).await
+        pipe.publish(record, to).await
     }
 
-    async fn subscribe(&self) -> Result<BoxStream<'static, Stored>> {
+    async fn subscribe(&self, node: NodeId) -> Result<BoxStream<'static, Stored>> {
         let mut up = self.pipe_up.subscribe();
         if !*up.borrow() {
             return Err(Error::Backplane("the pipe is unavailable".into()));
         }
         let pipe = self.inner().pipe.clone();
-        let messages = pipe.subscribe().await?;
+        let messages = pipe.subscribe(node).await?;
         let messages = messages.map(|message| Stored::Bytes(message.bytes().clone()));
         Ok(messages.take_until(async move { wait_for(&mut up, false).await }).boxed())
+    }
+
+    async fn probe(&self) -> Result<()> {
+        self.check().map_err(|unavailable| Error::Backplane(unavailable.into()))
     }
 }
 

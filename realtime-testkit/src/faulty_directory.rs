@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use realtime_core::spi::{Directory, DirectoryChange, Incarnation};
-use realtime_core::{Error, MemoryDirectory, NodeId, Presence, Result};
+use realtime_core::{Error, MemoryDirectory, NodeInfo, OnlineCount, OnlineIn, OnlineUser, Presence, Result};
 
 /// A fault of every update of a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +77,7 @@ impl FaultyDirectory {
 
 #[async_trait]
 impl Directory for FaultyDirectory {
-    async fn update(&self, node: NodeId, changes: &[DirectoryChange], lease: Duration) -> Result<Incarnation> {
+    async fn update(&self, node: &NodeInfo, changes: &[DirectoryChange], lease: Duration) -> Result<Incarnation> {
         let fault = {
             let mut inner = self.inner();
             inner.most_changes = inner.most_changes.max(changes.len());
@@ -103,7 +103,19 @@ impl Directory for FaultyDirectory {
         self.entries().of_user(user).await
     }
 
-    async fn of_tenant(&self, tenant: &str) -> Result<Vec<Presence>> {
-        self.entries().of_tenant(tenant).await
+    async fn nodes(&self) -> Result<Vec<NodeInfo>> {
+        self.entries().nodes().await
+    }
+
+    async fn users(&self, online: &OnlineIn, after: Option<OnlineUser>, most: usize) -> Result<Vec<OnlineUser>> {
+        self.entries().users(online, after, most).await
+    }
+
+    async fn among(&self, users: &[OnlineUser]) -> Result<Vec<OnlineUser>> {
+        self.entries().among(users).await
+    }
+
+    async fn count(&self, online: &OnlineIn) -> Result<OnlineCount> {
+        self.entries().count(online).await
     }
 }

@@ -5,7 +5,7 @@ use futures_core::stream::BoxStream;
 use realtime_core::spi::{
     AppendResult, Backplane, Entry, Epoch, LogState, Position, Record, RepeatKey, RoomTable, Stored, Tail,
 };
-use realtime_core::{EventId, Result};
+use realtime_core::{EventId, NodeId, Result};
 
 type BeforeAppendNow<B> = dyn Fn(&B, Epoch) + Send + Sync;
 type BeforeRenew<B> = dyn Fn(&B) + Send + Sync;
@@ -98,11 +98,15 @@ impl<B: Backplane> Backplane for Forwarding<B> {
         self.inner.rooms(at).await
     }
 
-    async fn publish(&self, record: Arc<Record>) -> Result<()> {
-        self.inner.publish(record).await
+    async fn publish(&self, record: Arc<Record>, to: Option<NodeId>) -> Result<()> {
+        self.inner.publish(record, to).await
     }
 
-    async fn subscribe(&self) -> Result<BoxStream<'static, Stored>> {
-        self.inner.subscribe().await
+    async fn subscribe(&self, node: NodeId) -> Result<BoxStream<'static, Stored>> {
+        self.inner.subscribe(node).await
+    }
+
+    async fn probe(&self) -> Result<()> {
+        self.inner.probe().await
     }
 }

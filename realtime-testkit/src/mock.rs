@@ -15,9 +15,9 @@ use realtime_core::spi::{
 };
 use realtime_core::{
     Acks, Authenticator, Capabilities, CloseReason, ConnectRequest, ConnectionStats, Context, Drain, Event, EventId,
-    Handler, HandlerError, Identity, Inbound, LifecycleHook, NodeId, Payload, Presence, RealtimeBroadcast,
-    RealtimeProvider, Receipt, Refusal, Result, RoomAccess, RoomMembership, RoomPolicy, SocketIoBroadcast, Stats,
-    Target,
+    Handler, HandlerError, Identity, Inbound, LifecycleHook, NodeId, NodeInfo, OnlineCount, OnlineIn, OnlineUser,
+    Payload, Presence, RealtimeBroadcast, RealtimeProvider, Receipt, Refusal, Result, RoomAccess, RoomMembership,
+    RoomPolicy, SocketIoBroadcast, Stats, Target,
 };
 
 mock! {
@@ -171,8 +171,9 @@ mock! {
         async fn state(&self) -> Result<LogState>;
         async fn renew(&self, seen: Epoch, position: Position, id: EventId) -> Result<LogState>;
         async fn rooms(&self, at: Position) -> Result<RoomTable>;
-        async fn publish(&self, record: Arc<Record>) -> Result<()>;
-        async fn subscribe(&self) -> Result<BoxStream<'static, Stored>>;
+        async fn publish(&self, record: Arc<Record>, to: Option<NodeId>) -> Result<()>;
+        async fn subscribe(&self, node: NodeId) -> Result<BoxStream<'static, Stored>>;
+        async fn probe(&self) -> Result<()>;
     }
 }
 
@@ -182,9 +183,17 @@ mock! {
 
     #[async_trait]
     impl Directory for Directory {
-        async fn update(&self, node: NodeId, changes: &[DirectoryChange], lease: Duration) -> Result<Incarnation>;
+        async fn update(&self, node: &NodeInfo, changes: &[DirectoryChange], lease: Duration) -> Result<Incarnation>;
+        async fn nodes(&self) -> Result<Vec<NodeInfo>>;
         async fn of_user(&self, user: &str) -> Result<Vec<Presence>>;
-        async fn of_tenant(&self, tenant: &str) -> Result<Vec<Presence>>;
+        async fn users(
+            &self,
+            online: &OnlineIn,
+            after: Option<OnlineUser>,
+            most: usize,
+        ) -> Result<Vec<OnlineUser>>;
+        async fn among(&self, users: &[OnlineUser]) -> Result<Vec<OnlineUser>>;
+        async fn count(&self, online: &OnlineIn) -> Result<OnlineCount>;
     }
 }
 

@@ -1,10 +1,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use realtime_core::spi::{Admission, Backplane, DECISION_TIMEOUT, Directory, Log, Runtime, States, Tracker};
+use realtime_core::spi::{Admission, Backplane, DECISION_TIMEOUT, Directory, Log, Runtime, States};
 use realtime_core::{
-    Anonymous, Authenticator, DenyRooms, Drain, Error, LifecycleHook, MemoryBackplane, MemoryDirectory,
-    RealtimeProvider, Result, RoomPolicy, Router,
+    Anonymous, Authenticator, DenyRooms, Drain, Error, LifecycleHook, MemoryBackplane, MemoryDirectory, NodeId,
+    NodeInfo, RealtimeProvider, Result, RoomPolicy, Router,
 };
 use realtime_http::{HttpProvider, Origins};
 
@@ -26,6 +26,7 @@ pub struct NotificationServiceBuilder {
     policy: Option<(Arc<dyn RoomPolicy>, &'static str)>,
     backplane: Option<Arc<dyn Backplane>>,
     directory: Option<Arc<dyn Directory>>,
+    node_name: Option<String>,
     pub(crate) hooks: Vec<Arc<dyn LifecycleHook>>,
     pub(crate) router: Router,
     pub(crate) states: States,
@@ -120,6 +121,13 @@ impl NotificationServiceBuilder {
         self
     }
 
+    /// Sets the name of this node, by which logs and [`NotificationService::nodes`] show it; default:
+    /// its random id.
+    pub fn node_name(mut self, name: impl Into<String>) -> Self {
+        self.node_name = Some(name.into());
+        self
+    }
+
     /// Attaches the providers and returns the service, ready to send.
     ///
     /// # Errors
@@ -152,11 +160,14 @@ impl NotificationServiceBuilder {
         self.router.check()?;
         let (policy, policy_name) = self.policy.unwrap_or((Arc::new(DenyRooms), "none: clients cannot name rooms"));
         let slot = Slot::default();
-        let log = Log::new(self.backplane.unwrap_or_else(|| Arc::new(MemoryBackplane::default())));
+        let mut node = NodeInfo::new(NodeId::random());
+        node.name = self.node_name;
+        let backplane = self.backplane.unwrap_or_else(|| Arc::new(MemoryBackplane::default()));
+        let directory = self.directory.unwrap_or_else(|| Arc::new(MemoryDirectory::new()));
+        let log = Log::of_node(node, backplane, directory);
         let mut runtime = Runtime::new(log.clone(), authenticator);
         runtime.sends = Some(Arc::new(Everywhere { slot: slot.clone(), log }));
         runtime.policy = policy;
-        runtime.tracker = Tracker::new(self.directory.unwrap_or_else(|| Arc::new(MemoryDirectory::new())));
         runtime.router = self.router;
         runtime.states = self.states.with(slot.clone());
         runtime.hooks = self.hooks;

@@ -71,22 +71,24 @@ impl<F: Frame> Connection<F> {
     }
 
     /// Asks the session to close the connection; the first reason stays. A live connection still
-    /// gets what is queued.
-    pub(crate) fn close(&self, reason: CloseReason) {
-        self.close_after(Position::START, reason);
+    /// gets what is queued. Returns `false` if it was asked before.
+    pub(crate) fn close(&self, reason: CloseReason) -> bool {
+        self.close_after(Position::START, reason)
     }
 
     /// Asks the session to close the connection, which first reads the window up to `last_call` if
-    /// it is behind.
-    pub(crate) fn close_after(&self, last_call: Position, reason: CloseReason) {
+    /// it is behind; returns `false` if it was asked before.
+    pub(crate) fn close_after(&self, last_call: Position, reason: CloseReason) -> bool {
         let keeps_inbound = reason.keeps_inbound();
-        if self.outbox.close(reason, last_call) {
+        let is_first = self.outbox.close(reason, last_call);
+        if is_first {
             if !keeps_inbound && let Some(inbox) = self.inbox.get() {
                 // Here and not in the session, which may not notice the close for some time.
                 inbox.abandon();
             }
             self.outlet.wake();
         }
+        is_first
     }
 
     /// Asks the client for a sign of life.

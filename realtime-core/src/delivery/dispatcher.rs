@@ -22,7 +22,7 @@ use crate::delivery::asks::Asks;
 use crate::delivery::connection::Connection;
 use crate::delivery::hub::Hub;
 use crate::delivery::window::Window;
-use crate::log::record::{Body, Providers};
+use crate::log::record::Providers;
 use crate::traits::codec::{Codec, Frame};
 use crate::traits::router::Router;
 use crate::traits::runtime::Runtime;
@@ -34,7 +34,6 @@ use crate::values::cursor::{Epoch, Life, Mark};
 use crate::values::cursor_key::CursorKey;
 use crate::values::error::{Error, Result};
 use crate::values::event::Event;
-use crate::values::event_id::EventId;
 use crate::values::handler_error::HandlerError;
 use crate::values::member::Member;
 use crate::values::position::Position;
@@ -180,8 +179,9 @@ impl<C: Codec> Dispatcher<C> {
     }
 
     /// Closes the connections of a target, on this node immediately and on all nodes through the
-    /// log; returns the number of this node's that were asked to close. On each node the close
-    /// applies to connections older than its position in the log.
+    /// log; returns the number of those that were asked to close, as far as the nodes have reported
+    /// it within two seconds. On each node the close applies to connections older than its position
+    /// in the log.
     ///
     /// # Errors
     /// [`Error::InvalidName`], [`Error::NotAttached`]. When the log does not accept it, those of
@@ -191,8 +191,7 @@ impl<C: Codec> Dispatcher<C> {
         target.check()?;
         self.runtime()?;
         let closed = self.close_here(&target, &reason);
-        self.append(EventId::random(), Body::Close { target, reason }, None).await?;
-        Ok(closed)
+        Ok(closed + self.open_log()?.close_on_nodes(self.only.clone(), target, reason).await?)
     }
 
     fn close_here(&self, target: &Target, reason: &CloseReason) -> usize {
@@ -263,8 +262,8 @@ impl<C: Codec> Dispatcher<C> {
     }
 
     /// Closes connections that have taken nothing for too long, or whose identity has expired, and
-    /// forgets what no connection can read any more. Returns the users whose rooms should end by
-    /// absence.
+    /// forgets what no connection can read any more. Returns the users for whose absence
+    /// a record is due.
     fn sweep(&self, now: Instant) -> Vec<Member> {
         let clock = std::time::SystemTime::now();
         for connection in self.hub.everyone().iter() {
@@ -275,7 +274,7 @@ impl<C: Codec> Dispatcher<C> {
             }
         }
         self.window.expire(now);
-        self.hub.forget(self.window.start(), self.config.delivery.window.age, now, MAX_ENDED_ROOMS)
+        self.hub.forget(self.window.start(), self.absence_times(), now, MAX_ENDED_ROOMS)
     }
 }
 

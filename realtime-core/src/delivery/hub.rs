@@ -1,6 +1,7 @@
+use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::SystemTime;
 use tokio::time::Instant;
 
 mod group;
@@ -11,6 +12,7 @@ mod visibility;
 use crate::delivery::connection::Connection;
 use crate::delivery::outbox::Pushed;
 use crate::log::feed::{Wake, Wakes};
+use crate::log::presence::Presence;
 use crate::log::room_table::RoomTable;
 use crate::traits::codec::Frame;
 use crate::traits::policy::RoomAccess;
@@ -19,11 +21,13 @@ use crate::values::config::OutboxConfig;
 use crate::values::connection::ConnectionId;
 use crate::values::identity::Identity;
 use crate::values::member::Member;
+use crate::values::node::NodeId;
 use crate::values::position::Position;
 use crate::values::receipt::Delivered;
 use crate::values::target::Target;
 use index::Index;
 pub(crate) use index::{Gauges, Stays};
+pub(crate) use user::{Absence, AbsenceTimes};
 pub(crate) use visibility::Visibility;
 
 /// This node's connections of one provider, found by connection, user, tenant and room.
@@ -76,18 +80,19 @@ impl<F: Frame> Hub<F> {
     /// Registers a connection of this identity in the rooms that it named. `create` gets the last
     /// applied position and the one before which the user's cursors are expired, and returns the
     /// connection and the position from which it reads: in one step, so that neither a record nor a
-    /// new epoch comes between.
+    /// new epoch comes between. Returns the connection, and the users for whom another node awaits
+    /// the answer that they are connected.
     pub(crate) fn register(
         &self,
         identity: &Identity,
         rooms: &[(Arc<str>, RoomAccess)],
         create: impl FnOnce(Position, Option<Position>) -> (Connection<F>, Position),
-    ) -> Arc<Connection<F>> {
+    ) -> (Arc<Connection<F>>, Vec<Member>) {
         let mut index = self.lock();
         let applied = self.applied();
         let (connection, from) = create(applied, index.ended(identity));
         let connection = Arc::new(connection);
-        index.insert(&connection);
+        let awaited = index.insert(&connection);
         for (room, access) in rooms {
             if *access == RoomAccess::Allow {
                 index.enter_from(&connection, room, from);
@@ -95,7 +100,7 @@ impl<F: Frame> Hub<F> {
                 index.enter(connection.info.id, room, applied);
             }
         }
-        connection
+        (connection, awaited)
     }
 
     /// Removes a connection; `false` if it was not registered.
@@ -122,6 +127,13 @@ impl<F: Frame> Hub<F> {
         let mut index = self.lock();
         let applied = self.applied();
         index.leave(id, room, applied)
+    }
+
+    /// Returns the directory's entry of a connection of a node, registered now.
+    pub(crate) fn presence(&self, node: NodeId, id: ConnectionId) -> Option<Presence> {
+        let index = self.lock();
+        let presence = Presence::of(node, &index.find(id)?.info, SystemTime::now());
+        Some(presence.with_rooms(index.entered(id).map(|room| &**room)))
     }
 
     /// Returns whether a connection is in a room now, entered by itself or joined by its user.
@@ -281,13 +293,35 @@ impl<F: Frame> Hub<F> {
         self.lock().user_rooms(member)
     }
 
-    /// Returns the current position if a user's rooms should still end by absence, which counts as
-    /// announced for some time.
-    pub(crate) fn announce_absence(&self, member: &Member, time: Duration, now: Instant) -> Option<Position> {
+    /// Returns the state of a user's absence and the current position, if a record about it is still
+    /// due; it counts as appended for some time.
+    pub(crate) fn announce_absence(
+        &self,
+        member: &Member,
+        times: AbsenceTimes,
+        now: Instant,
+    ) -> Option<(Absence, Position)> {
         let mut index = self.lock();
-        let joined = index.absent(member).filter(|joined| joined.is_absent(time, now))?;
+        let joined = index.absent(member)?;
+        let absence = joined.absence(times, now)?;
         joined.announce(now);
-        Some(self.applied())
+        Some((absence, self.applied()))
+    }
+
+    /// Applies the question whether any node has a connection of these users; returns those who
+    /// have one here.
+    pub(crate) fn check_absence(&self, position: Position, members: &[Member], now: Instant) -> Vec<Member> {
+        self.advance(position, |index| index.check(members, position, now))
+    }
+
+    /// Applies the answer that a node has a connection of a user.
+    pub(crate) fn confirm_presence(&self, position: Position, member: &Member, now: Instant) {
+        self.advance(position, |index| index.confirm(member, position, now));
+    }
+
+    /// Restarts the absence of every user: for some time none of them could connect.
+    pub(crate) fn restart_absences(&self, now: Instant) {
+        self.lock().restart_absences(now);
     }
 
     /// Restarts a user's absence: the user is connected to another node.
@@ -298,9 +332,19 @@ impl<F: Frame> Hub<F> {
     }
 
     /// Forgets the memberships that no reader of the window needs any more. Returns up to `most`
-    /// users whose rooms should end because they have been absent for this long.
-    pub(crate) fn forget(&self, start: Position, time: Duration, now: Instant, most: usize) -> Vec<Member> {
-        self.lock().forget(start, time, now, most)
+    /// users for whose absence a record is due.
+    pub(crate) fn forget(&self, start: Position, times: AbsenceTimes, now: Instant, most: usize) -> Vec<Member> {
+        self.lock().forget(start, times, now, most)
+    }
+
+    /// Returns up to `most` of the users who are joined to a room, in their order, from this one on.
+    pub(crate) fn members(&self, room: &str, from: Bound<&Member>, most: usize) -> Vec<Member> {
+        self.lock().members(room, from, most)
+    }
+
+    /// Returns whether a user of a tenant, or without a tenant, is joined to a room.
+    pub(crate) fn is_joined(&self, member: &Member, room: &str) -> bool {
+        self.lock().is_joined(member, room)
     }
 
     pub(crate) fn gauges(&self) -> Gauges {

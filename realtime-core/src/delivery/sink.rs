@@ -41,7 +41,7 @@ impl<C: Codec> LinkEnd for Registration<C> {
 
     fn enter_room(&self, room: &str) -> Result<bool> {
         check_name("room", room)?;
-        Ok(self.dispatcher().hub().enter(self.id(), &room.into()))
+        Ok(self.dispatcher().enter_room(self.id(), room))
     }
 
     fn leave(&self, reason: CloseReason) {

@@ -1,6 +1,5 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::time::SystemTime;
 use tokio::time::Instant;
 
 mod read;
@@ -69,7 +68,7 @@ pub(crate) enum Content<F> {
 #[derive(Debug)]
 pub(crate) enum Kind {
     /// Only for connections that were registered when it was applied, until its deadline.
-    Ask(SystemTime),
+    Ask(Instant),
     /// No further condition.
     Event,
     /// Skipped when a newer event of the same series is visible to the reader in the same pass.

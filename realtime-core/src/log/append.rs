@@ -63,8 +63,8 @@ impl Log {
         ask: Option<Arc<Ask>>,
     ) -> Result<Receipt> {
         let shared = &self.0;
-        let (node, epoch) = shared.node_and_epoch();
-        let record = Arc::new(Record::new(id, node, providers, body));
+        let epoch = shared.epoch();
+        let record = Arc::new(Record::new(id, shared.node.id, providers, body));
         let state = match shared.try_append(epoch, &record, key, ask.as_ref()) {
             TryAppend::Applied(receipt) => return Ok(receipt),
             TryAppend::Rejected(error) => return Err(shared.append_failed(error, &record)),

@@ -4,6 +4,7 @@
 use std::cell::OnceCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use tokio::time::Instant;
 
 use crate::log::backplane::{AppendError, Appended, Entry};
@@ -11,7 +12,7 @@ use crate::log::feed::{Feed, Placed, Wakes};
 use crate::log::record::{Body, Record};
 use crate::log::repeat::RepeatKey;
 use crate::log::shared::{Shared, Tip, Waiting};
-use crate::values::ack::Ask;
+use crate::values::ack::{Acks, Ask};
 use crate::values::cursor::{Epoch, Mark};
 use crate::values::position::Position;
 use crate::values::receipt::{Delivered, Receipt};
@@ -73,7 +74,7 @@ impl Shared {
 
     /// Applies a record that the tail loop has read; returns `false` if the loop has to open a new
     /// tail.
-    pub(crate) fn apply(&self, entry: Entry, feeds: &[Arc<dyn Feed>]) -> bool {
+    pub(crate) fn apply(self: &Arc<Self>, entry: Entry, feeds: &[Arc<dyn Feed>]) -> bool {
         let mut wakes = Wakes::default();
         let mut applied = self.lock_applied();
         if applied.held {
@@ -89,7 +90,7 @@ impl Shared {
         true
     }
 
-    fn apply_entry(&self, entry: Entry, feeds: &[Arc<dyn Feed>], wakes: &mut Wakes) {
+    fn apply_entry(self: &Arc<Self>, entry: Entry, feeds: &[Arc<dyn Feed>], wakes: &mut Wakes) {
         let Entry { position, id, record } = entry;
         // The tail returns records again that some feeds have: for a provider that was attached
         // later, and for records that their sender has applied.
@@ -111,10 +112,12 @@ impl Shared {
                 return;
             }
         };
-        let ours = record.node == self.node_and_epoch().0;
-        let waiter = if ours { self.take_waiter(record.id) } else { None };
+        if record.node != self.node.id {
+            return self.apply_foreign(position, &record, feeds, wakes);
+        }
+        let waiter = self.take_waiter(record.id);
         let ask = waiter.as_ref().and_then(|waiter| waiter.ask.as_ref());
-        let receipt = self.apply_to_feeds(position, &record, ours, ask, feeds, wakes);
+        let receipt = self.apply_to_feeds(position, &record, true, ask, feeds, wakes);
         let Some(waiter) = waiter else { return };
         if waiter.done.send(receipt).is_err()
             && matches!(record.body, Body::Ask { .. })
@@ -122,6 +125,35 @@ impl Shared {
         {
             // The sender has dropped its future meanwhile: nothing waits for the answers.
             feeds.iter().for_each(|feed| feed.cancel_ask(position, ask));
+        }
+    }
+
+    /// Applies a record of another node, and reports to that node what it awaits.
+    fn apply_foreign(
+        self: &Arc<Self>,
+        position: Position,
+        record: &Record,
+        feeds: &[Arc<dyn Feed>],
+        wakes: &mut Wakes,
+    ) {
+        let is_awaited = position.get() > self.first_read.load(Ordering::Acquire);
+        match &record.body {
+            Body::Ask { timeout, .. } if is_awaited => {
+                let ask = Arc::new(Ask::new());
+                self.apply_to_feeds(position, record, false, Some(&ask), feeds, wakes);
+                let acks = Acks::new(Arc::clone(&ask), Instant::now() + *timeout, {
+                    let (ask, feeds) = (Arc::clone(&ask), feeds.to_vec());
+                    move || feeds.iter().for_each(|feed| feed.cancel_ask(position, &ask))
+                });
+                self.report_ask(record, &ask, acks);
+            }
+            Body::Close { .. } if is_awaited => {
+                let receipt = self.apply_to_feeds(position, record, false, None, feeds, wakes);
+                self.report_closed(record, receipt.delivered.map_or(0, |delivered| delivered.matched));
+            }
+            _ => {
+                self.apply_to_feeds(position, record, false, None, feeds, wakes);
+            }
         }
     }
 

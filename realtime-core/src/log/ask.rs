@@ -1,7 +1,7 @@
 //! Asks over several providers: one record for all of them.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::log::handle::Log;
@@ -40,8 +40,9 @@ impl Log {
         let providers = Providers::named(asked.iter().map(|feed| feed.provider()));
         let timeout = timeout.min(MAX_TIMEOUT);
         let deadline = Instant::now() + timeout;
-        let ask = Arc::new(Ask::new());
-        let body = Body::Ask { target, event, deadline: SystemTime::now() + timeout };
+        let (id, ask) = (EventId::random(), Arc::new(Ask::new()));
+        let body = Body::Ask { target, event, timeout };
+        let collecting = self.collect(id, Some(Arc::clone(&ask))).await;
         // Created before the append, so that a caller that drops the future in between leaves
         // nothing behind.
         let acks = Acks::new(Arc::clone(&ask), deadline, {
@@ -49,9 +50,10 @@ impl Log {
             move || {
                 let position = Position::new(ask.number());
                 asked.iter().for_each(|feed| feed.cancel_ask(position, &ask));
+                drop(collecting);
             }
         });
-        self.append(providers, EventId::random(), body, Some(ask)).await?;
+        self.append(providers, id, body, Some(ask)).await?;
         Ok(acks)
     }
 }

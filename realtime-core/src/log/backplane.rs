@@ -11,6 +11,7 @@ use crate::values::cursor::Epoch;
 use crate::values::cursor_key::CursorKey;
 use crate::values::error::{BoxError, Error, Result};
 use crate::values::event_id::EventId;
+use crate::values::node::NodeId;
 use crate::values::position::Position;
 
 /// Batches of records, oldest first and without a gap.
@@ -104,17 +105,26 @@ pub trait Backplane: Send + Sync + 'static {
     /// [`crate::Error::Backplane`].
     async fn rooms(&self, at: Position) -> Result<RoomTable>;
 
-    /// Publishes a record to all nodes that subscribe now, this one included; may be lost.
+    /// Publishes a record to all nodes that subscribe now, this one included, or to one of them;
+    /// may be lost.
     ///
     /// # Errors
     /// [`crate::Error::Backplane`].
-    async fn publish(&self, record: Arc<Record>) -> Result<()>;
+    async fn publish(&self, record: Arc<Record>, to: Option<NodeId>) -> Result<()>;
 
-    /// Returns the records that are published after this call.
+    /// Returns the records that are published after this call to all nodes, or to this one; a
+    /// backplane that cannot tell them apart may return those for other nodes too.
     ///
     /// # Errors
     /// [`crate::Error::Backplane`].
-    async fn subscribe(&self) -> Result<BoxStream<'static, Stored>>;
+    async fn subscribe(&self, node: NodeId) -> Result<BoxStream<'static, Stored>>;
+
+    /// Writes something small and reads it back, over the connections that appends and the tail
+    /// use: a log that answers, and cannot be written, fails. Called about once a second.
+    ///
+    /// # Errors
+    /// [`crate::Error::Backplane`].
+    async fn probe(&self) -> Result<()>;
 }
 
 #[async_trait]
@@ -155,12 +165,16 @@ impl<T: Backplane + ?Sized> Backplane for Arc<T> {
         (**self).rooms(at).await
     }
 
-    async fn publish(&self, record: Arc<Record>) -> Result<()> {
-        (**self).publish(record).await
+    async fn publish(&self, record: Arc<Record>, to: Option<NodeId>) -> Result<()> {
+        (**self).publish(record, to).await
     }
 
-    async fn subscribe(&self) -> Result<BoxStream<'static, Stored>> {
-        (**self).subscribe().await
+    async fn subscribe(&self, node: NodeId) -> Result<BoxStream<'static, Stored>> {
+        (**self).subscribe(node).await
+    }
+
+    async fn probe(&self) -> Result<()> {
+        (**self).probe().await
     }
 }
 

@@ -1,31 +1,14 @@
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::values::connection::{ConnectionId, ConnectionInfo};
+use crate::log::presence::{OnlineCount, OnlineIn, OnlineUser, Presence};
+use crate::values::connection::ConnectionId;
 use crate::values::error::Result;
+use crate::values::node::NodeInfo;
 use crate::values::number::number;
-
-/// The name of one node, random at each start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct NodeId(#[serde(with = "uuid::serde::simple")] uuid::Uuid);
-
-impl NodeId {
-    /// Creates a new random id.
-    #[must_use]
-    pub fn random() -> Self {
-        Self(uuid::Uuid::new_v4())
-    }
-}
-
-impl std::fmt::Display for NodeId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.simple().fmt(f)
-    }
-}
 
 /// The incarnation of a node's entries in a directory: a directory that has lost them creates
 /// another one.
@@ -38,6 +21,9 @@ number!(Incarnation: random, "the number, as a directory stores it");
 
 /// The presence of users across nodes: each node's connections, as leases that expire when the node
 /// stops renewing them.
+///
+/// A directory answers what is known of the nodes whose lease is valid. It compares no clocks of two
+/// machines.
 #[async_trait]
 pub trait Directory: Send + Sync + 'static {
     /// Applies a node's changes, in order, and renews its lease for this duration. Applying a
@@ -51,33 +37,64 @@ pub trait Directory: Send + Sync + 'static {
     /// # Errors
     /// [`crate::Error::Backplane`], whether or not the changes were applied; the node sends the
     /// same changes again.
-    async fn update(&self, node: NodeId, changes: &[DirectoryChange], lease: Duration) -> Result<Incarnation>;
+    async fn update(&self, node: &NodeInfo, changes: &[DirectoryChange], lease: Duration) -> Result<Incarnation>;
 
-    /// Returns a user's connections, on all nodes whose lease is valid.
+    /// Returns the nodes whose lease is valid.
+    ///
+    /// # Errors
+    /// [`crate::Error::Backplane`].
+    async fn nodes(&self) -> Result<Vec<NodeInfo>>;
+
+    /// Returns a user's connections, in any tenant.
     ///
     /// # Errors
     /// [`crate::Error::Backplane`].
     async fn of_user(&self, user: &str) -> Result<Vec<Presence>>;
 
-    /// Returns a tenant's connections, on all nodes whose lease is valid.
+    /// Returns up to `most` of the users who are online, in their order, after this one or from the
+    /// first one on.
     ///
     /// # Errors
     /// [`crate::Error::Backplane`].
-    async fn of_tenant(&self, tenant: &str) -> Result<Vec<Presence>>;
+    async fn users(&self, online: &OnlineIn, after: Option<OnlineUser>, most: usize) -> Result<Vec<OnlineUser>>;
+
+    /// Returns those of these users who are online, in the same order.
+    ///
+    /// # Errors
+    /// [`crate::Error::Backplane`].
+    async fn among(&self, users: &[OnlineUser]) -> Result<Vec<OnlineUser>>;
+
+    /// Returns how many users and connections are online.
+    ///
+    /// # Errors
+    /// [`crate::Error::Backplane`].
+    async fn count(&self, online: &OnlineIn) -> Result<OnlineCount>;
 }
 
 #[async_trait]
 impl<T: Directory + ?Sized> Directory for Arc<T> {
-    async fn update(&self, node: NodeId, changes: &[DirectoryChange], lease: Duration) -> Result<Incarnation> {
+    async fn update(&self, node: &NodeInfo, changes: &[DirectoryChange], lease: Duration) -> Result<Incarnation> {
         (**self).update(node, changes, lease).await
+    }
+
+    async fn nodes(&self) -> Result<Vec<NodeInfo>> {
+        (**self).nodes().await
     }
 
     async fn of_user(&self, user: &str) -> Result<Vec<Presence>> {
         (**self).of_user(user).await
     }
 
-    async fn of_tenant(&self, tenant: &str) -> Result<Vec<Presence>> {
-        (**self).of_tenant(tenant).await
+    async fn users(&self, online: &OnlineIn, after: Option<OnlineUser>, most: usize) -> Result<Vec<OnlineUser>> {
+        (**self).users(online, after, most).await
+    }
+
+    async fn among(&self, users: &[OnlineUser]) -> Result<Vec<OnlineUser>> {
+        (**self).among(users).await
+    }
+
+    async fn count(&self, online: &OnlineIn) -> Result<OnlineCount> {
+        (**self).count(online).await
     }
 }
 
@@ -85,57 +102,8 @@ impl<T: Directory + ?Sized> Directory for Arc<T> {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum DirectoryChange {
-    /// A registered connection.
+    /// A registered connection; one that is known is replaced.
     Online(Presence),
     /// A closed connection.
     Offline(ConnectionId),
-}
-
-/// One connection, as the directory stores it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-#[non_exhaustive]
-pub struct Presence {
-    /// The connection.
-    pub connection: ConnectionId,
-    /// The provider of the connection.
-    pub provider: String,
-    /// The user, if there is one.
-    pub user: Option<String>,
-    /// The tenant, if there is one.
-    pub tenant: Option<String>,
-    /// The time at which the connection was registered.
-    pub since: SystemTime,
-}
-
-impl Presence {
-    /// Creates the entry of a connection without a user and a tenant.
-    pub fn new(connection: ConnectionId, provider: impl Into<String>, since: SystemTime) -> Self {
-        Self { connection, provider: provider.into(), user: None, tenant: None, since }
-    }
-
-    /// Sets the user.
-    #[must_use]
-    pub fn with_user(mut self, user: impl Into<String>) -> Self {
-        self.user = Some(user.into());
-        self
-    }
-
-    /// Sets the tenant.
-    #[must_use]
-    pub fn with_tenant(mut self, tenant: impl Into<String>) -> Self {
-        self.tenant = Some(tenant.into());
-        self
-    }
-
-    /// Creates the entry of a connection of this node.
-    pub(crate) fn of(info: &ConnectionInfo, since: SystemTime) -> Self {
-        Self {
-            connection: info.id,
-            provider: info.provider.to_owned(),
-            user: info.identity.user_name().map(str::to_owned),
-            tenant: info.identity.tenant_name().map(str::to_owned),
-            since,
-        }
-    }
 }

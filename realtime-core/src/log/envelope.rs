@@ -1,28 +1,40 @@
-//! A record between nodes, versioned: one version byte, the header's length (u32, big endian), the
-//! header as JSON, then the payload as it is. Readers skip versions they do not know.
+//! A record between nodes, versioned: the smallest version of readers (one byte), one byte of flags,
+//! the header's length (u32, big endian), the header as JSON, then the payload as it is.
+//!
+//! A node that is older than the smallest version skips the record if the flag [`SKIPPABLE`] is set.
+//! Otherwise the record changes what all nodes hold, and the node must read no further.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
-use crate::log::directory::NodeId;
 use crate::log::record::{Body, Providers, Record};
+use crate::log::report::{Item, Received, Report, Settled};
+use crate::values::ack::AckStatus;
 use crate::values::close::CloseReason;
+use crate::values::connection::ConnectionId;
 use crate::values::event::{Event, Payload};
 use crate::values::event_id::EventId;
 use crate::values::member::Member;
+use crate::values::node::{NodeId, READS};
 use crate::values::position::Position;
 use crate::values::target::Target;
 
-const VERSION: u8 = 1;
-const PREFIX: usize = 1 + 4;
+/// The version of readers that the records of this build need.
+const NEEDS: u8 = 1;
+/// The flag of a record without which a node holds the same as with it.
+const SKIPPABLE: u8 = 1;
+const PREFIX: usize = 1 + 1 + 4;
+const LENGTH: std::ops::Range<usize> = 2..PREFIX;
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum EnvelopeError {
-    #[error("unknown envelope version {0}")]
-    Version(u8),
+    #[error("a record for nodes of version {needs}, which can be skipped; this node reads up to version {READS}")]
+    Skippable { needs: u8 },
+    #[error("a record for nodes of version {needs}; this node reads up to version {READS}")]
+    Version { needs: u8 },
     #[error("malformed envelope")]
     Malformed,
 }
@@ -57,7 +69,7 @@ enum Kind<'a> {
         name: Arc<str>,
         #[serde(default, skip_serializing_if = "Shape::is_json")]
         shape: Shape,
-        deadline: SystemTime,
+        timeout: Duration,
     },
     Join {
         user: Arc<str>,
@@ -81,6 +93,55 @@ enum Kind<'a> {
         target: std::borrow::Cow<'a, Target>,
         reason: CloseReason,
     },
+    Check {
+        members: Vec<MemberHeader>,
+    },
+    Present {
+        #[serde(flatten)]
+        member: MemberHeader,
+    },
+    Probe {
+        #[serde(flatten)]
+        member: MemberHeader,
+    },
+    Report {
+        record: EventId,
+        first: u64,
+        items: Vec<ItemHeader>,
+    },
+    Received {
+        record: EventId,
+        items: Option<u64>,
+    },
+}
+
+#[derive(Serialize, Deserialize)]
+struct MemberHeader {
+    user: Arc<str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tenant: Option<Arc<str>>,
+}
+
+/// One item of a report; the payload of an outcome is among the bytes after the header.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum ItemHeader {
+    Expected {
+        connection: ConnectionId,
+        provider: Arc<str>,
+    },
+    Settled {
+        connection: ConnectionId,
+        provider: Arc<str>,
+        status: AckStatus,
+        elapsed: Duration,
+        /// The length of the payload, attachments included.
+        size: u32,
+        #[serde(default, skip_serializing_if = "Shape::is_json")]
+        shape: Shape,
+    },
+    Closed(u64),
+    End,
 }
 
 /// The form of the bytes after the header.
@@ -141,6 +202,7 @@ impl Record {
 /// Encodes a record.
 fn encode(record: &Record) -> Bytes {
     use std::borrow::Cow::Borrowed;
+    let mut rest = Vec::new();
     let (kind, payload) = match &record.body {
         Body::Event { target, event, widen } => {
             let kind = Kind::Event {
@@ -153,12 +215,12 @@ fn encode(record: &Record) -> Bytes {
             };
             (kind, Some(event.payload()))
         }
-        Body::Ask { target, event, deadline } => {
+        Body::Ask { target, event, timeout } => {
             let kind = Kind::Ask {
                 target: Borrowed(target),
                 name: event.name().into(),
                 shape: Shape::of(event.payload()),
-                deadline: *deadline,
+                timeout: *timeout,
             };
             (kind, Some(event.payload()))
         }
@@ -175,32 +237,76 @@ fn encode(record: &Record) -> Bytes {
             (Kind::Absent { user, tenant, seen: *seen }, None)
         }
         Body::Close { target, reason } => (Kind::Close { target: Borrowed(target), reason: reason.clone() }, None),
+        Body::Check { members } => (Kind::Check { members: members.iter().map(MemberHeader::from).collect() }, None),
+        Body::Present { member } => (Kind::Present { member: member.into() }, None),
+        Body::Probe { member } => (Kind::Probe { member: member.into() }, None),
+        Body::Report(Report { record, first, items }) => {
+            let items = items.iter().map(|item| item_header(item, &mut rest)).collect();
+            (Kind::Report { record: *record, first: *first, items }, None)
+        }
+        Body::Received(Received { record, items }) => (Kind::Received { record: *record, items: *items }, None),
     };
     let names = record.providers.names();
     let providers = names.map(|names| names.iter().map(|name| Borrowed(&**name)).collect());
     let header = Header { id: record.id, node: record.node, providers, kind };
     let mut bytes = BytesMut::with_capacity(PREFIX + 256 + payload.map_or(0, Payload::size));
-    bytes.put_u8(VERSION);
+    bytes.put_u8(NEEDS);
+    bytes.put_u8(if record.body.is_skippable() { SKIPPABLE } else { 0 });
     bytes.put_u32(0);
     // The header holds strings, numbers and times, all of which have a JSON form.
     if let Err(error) = serde_json::to_writer((&mut bytes).writer(), &header) {
         tracing::error!(%error, "an envelope's header could not be written");
     }
     let length = (bytes.len() - PREFIX) as u32;
-    bytes[1..PREFIX].copy_from_slice(&length.to_be_bytes());
-    for part in payload.iter().flat_map(|payload| std::iter::once(payload.bytes()).chain(payload.attachments())) {
-        bytes.extend_from_slice(part);
+    bytes[LENGTH].copy_from_slice(&length.to_be_bytes());
+    for payload in payload.into_iter().chain(&rest) {
+        std::iter::once(payload.bytes()).chain(payload.attachments()).for_each(|part| bytes.extend_from_slice(part));
     }
     bytes.freeze()
 }
 
+/// Returns the header of an item, and adds its payload to those that follow the headers.
+fn item_header(item: &Item, payloads: &mut Vec<Payload>) -> ItemHeader {
+    match item {
+        Item::Expected { connection, provider } => {
+            ItemHeader::Expected { connection: *connection, provider: Arc::clone(provider) }
+        }
+        Item::Settled(settled) => {
+            let Settled { connection, status, elapsed, .. } = *settled;
+            let payload = Payload::from(settled.payload.clone());
+            let (size, shape) = (payload.size() as u32, Shape::of(&payload));
+            payloads.push(payload);
+            ItemHeader::Settled { connection, provider: Arc::clone(&settled.provider), status, elapsed, size, shape }
+        }
+        Item::Closed(count) => ItemHeader::Closed(*count),
+        Item::End => ItemHeader::End,
+    }
+}
+
+/// Reads an item; takes its payload from the front of the bytes.
+fn read_item(header: ItemHeader, payloads: &mut Bytes) -> Result<Item, EnvelopeError> {
+    Ok(match header {
+        ItemHeader::Expected { connection, provider } => Item::Expected { connection, provider },
+        ItemHeader::Settled { connection, provider, status, elapsed, size, shape } => {
+            if size as usize > payloads.len() {
+                return Err(EnvelopeError::Malformed);
+            }
+            let payload = shape.read(&payloads.split_to(size as usize)).ok_or(EnvelopeError::Malformed)?;
+            Item::Settled(Settled { connection, provider, status, elapsed, payload: payload.into() })
+        }
+        ItemHeader::Closed(count) => Item::Closed(count),
+        ItemHeader::End => Item::End,
+    })
+}
+
 /// Decodes a record.
 pub(crate) fn decode(bytes: &Bytes) -> Result<Record, EnvelopeError> {
-    let version = *bytes.first().ok_or(EnvelopeError::Malformed)?;
-    if version != VERSION {
-        return Err(EnvelopeError::Version(version));
+    let [needs, flags, ..] = **bytes else { return Err(EnvelopeError::Malformed) };
+    if needs > READS {
+        let is_skippable = flags & SKIPPABLE != 0;
+        return Err(if is_skippable { EnvelopeError::Skippable { needs } } else { EnvelopeError::Version { needs } });
     }
-    let length = bytes.get(1..PREFIX).and_then(|length| length.try_into().ok()).ok_or(EnvelopeError::Malformed)?;
+    let length = bytes.get(LENGTH).and_then(|length| length.try_into().ok()).ok_or(EnvelopeError::Malformed)?;
     let end = PREFIX + u32::from_be_bytes(length) as usize;
     let header = bytes.get(PREFIX..end).ok_or(EnvelopeError::Malformed)?;
     let payload = bytes.slice(end..);
@@ -213,21 +319,45 @@ pub(crate) fn decode(bytes: &Bytes) -> Result<Record, EnvelopeError> {
         Kind::Event { target, name, shape, volatile, latest, widen } => {
             Body::Event { target: target.into_owned(), event: event(name, shape, volatile, latest)?, widen }
         }
-        Kind::Ask { target, name, shape, deadline } => {
-            Body::Ask { target: target.into_owned(), event: event(name, shape, false, None)?, deadline }
+        Kind::Ask { target, name, shape, timeout } => {
+            Body::Ask { target: target.into_owned(), event: event(name, shape, false, None)?, timeout }
         }
         Kind::Join { user, tenant, room } => Body::Join { member: Member { user, tenant }, room },
         Kind::Leave { user, tenant, room } => Body::Leave { member: Member { user, tenant }, room },
         Kind::Absent { user, tenant, seen } => Body::Absent { member: Member { user, tenant }, seen },
         Kind::Close { target, reason } => Body::Close { target: target.into_owned(), reason },
+        Kind::Check { members } => Body::Check { members: members.into_iter().map(Member::from).collect() },
+        Kind::Present { member } => Body::Present { member: member.into() },
+        Kind::Probe { member } => Body::Probe { member: member.into() },
+        Kind::Report { record, first, items } => {
+            let mut payloads = payload;
+            let items = items.into_iter().map(|item| read_item(item, &mut payloads)).collect::<Result<_, _>>()?;
+            Body::Report(Report { record, first, items })
+        }
+        Kind::Received { record, items } => Body::Received(Received { record, items }),
     };
     let providers = providers.map_or(Providers::ALL, |names| Providers::named(names.iter().map(|name| &**name)));
     Ok(Record::new(id, node, providers, body))
 }
 
+impl From<&Member> for MemberHeader {
+    fn from(member: &Member) -> Self {
+        let Member { user, tenant } = member.clone();
+        Self { user, tenant }
+    }
+}
+
+impl From<MemberHeader> for Member {
+    fn from(header: MemberHeader) -> Self {
+        let MemberHeader { user, tenant } = header;
+        Self { user, tenant }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::values::inbound::InboundPayload;
 
     fn record(body: Body) -> Record {
         Record::new(EventId::random(), NodeId::random(), Providers::one("a\"b"), body)
@@ -245,14 +375,38 @@ mod tests {
             to_all(Event::binary("b", vec![0, 255]).unwrap().volatile()),
             to_all(attached),
             to_all(latest),
-            record(Body::Ask { target, event, deadline: SystemTime::UNIX_EPOCH }),
+            record(Body::Ask { target, event, timeout: Duration::from_millis(1_500) }),
             record(Body::Join { member: Member::bare("u"), room: "r".into() }),
             record(Body::Join { member: Member::of_tenant("t", "u"), room: "r".into() }),
             record(Body::Leave { member: Member::bare("u"), room: "r".into() }),
             record(Body::Leave { member: Member::of_tenant("t", "u"), room: "r".into() }),
             record(Body::Absent { member: Member::of_tenant("t", "u"), seen: Position::new(3) }),
             record(Body::Close { target: Target::connection(id), reason: CloseReason::KICKED }),
+            record(Body::Check { members: [Member::bare("u"), Member::of_tenant("t", "v")].into() }),
+            record(Body::Present { member: Member::bare("u") }),
+            record(Body::Probe { member: Member::of_tenant("t", "u") }),
+            record(Body::Report(report(id))),
+            record(Body::Received(Received { record: EventId::random(), items: Some(3) })),
+            record(Body::Received(Received { record: EventId::random(), items: None })),
         ]
+    }
+
+    /// A report with items of every kind; two with payloads, one with attached bytes.
+    fn report(connection: crate::values::connection::ConnectionId) -> Report {
+        let settled = |payload| {
+            let (provider, elapsed) = ("ws".into(), Duration::from_millis(5));
+            Item::Settled(Settled { connection, provider, status: AckStatus::Answered, elapsed, payload })
+        };
+        let attached = InboundPayload::with_attachments(r#"[{"_placeholder":true,"num":0}]"#, vec!["bytes".into()]);
+        let items = vec![
+            Item::Expected { connection, provider: "ws".into() },
+            settled(InboundPayload::json_text("[1]")),
+            settled(attached),
+            settled(InboundPayload::json_text("null")),
+            Item::Closed(7),
+            Item::End,
+        ];
+        Report { record: EventId::random(), first: 2, items }
     }
 
     #[test]
@@ -278,14 +432,16 @@ mod tests {
     fn truncated_or_unknown_envelope_is_an_error() {
         for record in all() {
             let bytes = record.bytes().clone();
-            let header_end = PREFIX + u32::from_be_bytes(bytes[1..PREFIX].try_into().unwrap()) as usize;
+            let header_end = PREFIX + u32::from_be_bytes(bytes[LENGTH].try_into().unwrap()) as usize;
             for end in 0..header_end {
                 assert_eq!(decode(&bytes.slice(..end)), Err(EnvelopeError::Malformed), "cut at {end}");
             }
             let mut newer = bytes.to_vec();
-            newer[0] = 2;
-            assert_eq!(decode(&newer.into()), Err(EnvelopeError::Version(2)));
+            newer[..2].copy_from_slice(&[READS + 1, 0]);
+            assert_eq!(decode(&newer.clone().into()), Err(EnvelopeError::Version { needs: READS + 1 }));
+            newer[1] = SKIPPABLE;
+            assert_eq!(decode(&newer.into()), Err(EnvelopeError::Skippable { needs: READS + 1 }));
         }
-        assert_eq!(decode(&Bytes::from_static(&[1, 255, 255, 255, 255])), Err(EnvelopeError::Malformed));
+        assert_eq!(decode(&Bytes::from_static(&[1, 0, 255, 255, 255, 255])), Err(EnvelopeError::Malformed));
     }
 }

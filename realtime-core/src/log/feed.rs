@@ -1,21 +1,22 @@
 //! The interface through which a log passes its records to a provider.
 
 use std::cell::OnceCell;
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::log::backplane::LogState;
+use crate::log::presence::Presence;
 use crate::log::record::Record;
 use crate::log::room_table::RoomTable;
 use crate::values::ack::Ask;
 use crate::values::close::CloseReason;
-use crate::values::connection::ConnectionInfo;
+use crate::values::connection::ConnectionId;
 use crate::values::cursor::{Cursor, Mark};
 use crate::values::error::Result;
 use crate::values::event::Event;
 use crate::values::event_id::EventId;
-use crate::values::identity::Identity;
 use crate::values::member::Member;
 use crate::values::position::Position;
 use crate::values::receipt::{Delivered, Receipt};
@@ -92,11 +93,22 @@ pub(crate) trait Feed: Send + Sync + 'static {
     /// everyone, if it is configured to.
     fn deliver_volatile(&self, target: &Target, event: &Event, widen: bool) -> Delivered;
 
-    /// Calls a function with each of the provider's connections.
-    fn for_each_connection(&self, call: &mut dyn FnMut(&ConnectionInfo));
+    /// Returns the directory's entry of a connection, registered now; `None` if there is no such
+    /// connection.
+    fn presence(&self, connection: ConnectionId) -> Option<Presence>;
 
-    /// Probes the connections of this user, of this tenant, for a sign of life.
-    fn probe(&self, identity: &Identity);
+    /// Returns the directory's entries of the provider's connections, registered now.
+    fn presences(&self) -> Vec<Presence>;
+
+    /// Probes the connections of this user, of this tenant or without a tenant, for a sign of life.
+    fn probe(&self, member: &Member);
+
+    /// Returns up to `most` of the users who are joined to a room, in their order, from this one on;
+    /// a user who is joined by the bare name has no tenant.
+    fn members(&self, room: &str, from: Bound<&Member>, most: usize) -> Vec<Member>;
+
+    /// Returns whether a user of a tenant, or without a tenant, is joined to a room.
+    fn is_joined(&self, member: &Member, room: &str) -> bool;
 
     /// Returns the rooms of a user, as far as this provider knows them.
     fn user_rooms(&self, member: &Member) -> Vec<String>;

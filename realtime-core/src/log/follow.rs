@@ -3,6 +3,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, OptionFuture};
@@ -77,7 +78,7 @@ impl Shared {
     }
 
     /// Follows one tail until it ends, and checks the log's state periodically.
-    async fn follow_tail(&self, progress: &mut Progress, ticks: &mut Interval) -> TailEnd {
+    async fn follow_tail(self: &Arc<Self>, progress: &mut Progress, ticks: &mut Interval) -> TailEnd {
         if progress.last.is_none() {
             // After an error, check that the position still has the same record before anything
             // after it is read.
@@ -137,7 +138,7 @@ impl Shared {
         checked: Result<(LogState, Tip)>,
     ) -> std::result::Result<(), TailEnd> {
         match checked {
-            Ok((state, tip)) if state.epoch == self.node_and_epoch().1 => {
+            Ok((state, tip)) if state.epoch == self.epoch() => {
                 (progress.seen, progress.missed) = (tip, 0);
                 progress.last.get_or_insert(state.last);
                 Ok(())
@@ -185,7 +186,7 @@ impl Shared {
     /// records. Begins a new epoch if it has not.
     fn check_log(&self, progress: &Progress) -> BoxFuture<'static, Result<(LogState, Tip)>> {
         let backplane = Arc::clone(&self.backplane);
-        let (epoch, seen, tip) = (self.node_and_epoch().1, progress.seen, self.lock_applied().tip);
+        let (epoch, seen, tip) = (self.epoch(), progress.seen, self.lock_applied().tip);
         let ask = move |Tip { position, id }| {
             let backplane = Arc::clone(&backplane);
             async move { backplane.renew(epoch, position, id).await }
@@ -224,6 +225,7 @@ impl Shared {
         let mut applied = self.lock_applied();
         *applied = Applied { tip: Tip::new(first.0, first.1), held: true };
         self.set_epoch(state.epoch);
+        self.first_read.store(state.last.get(), Ordering::Release);
         for (feed, beginning) in resets {
             // Connections are notified before their asks are cancelled, which end with the epoch.
             feed.disconnect_all();

@@ -1,6 +1,7 @@
 //! A node's side of a log: appends records, and passes the log's records to its providers.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -8,14 +9,16 @@ use futures_core::stream::BoxStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::log::backplane::{Backplane, LogState};
-use crate::log::directory::NodeId;
+use crate::log::directory::Directory;
 use crate::log::feed::{Beginning, Feed};
 use crate::log::follow::Progress;
+use crate::log::memory::MemoryDirectory;
 use crate::log::record::{Body, Providers, Record};
 use crate::log::shared::{Applied, Shared, Tip};
 use crate::log::stored::Stored;
 use crate::values::error::{Error, Result};
 use crate::values::event_id::EventId;
+use crate::values::node::{NodeId, NodeInfo};
 
 /// The longest time that an attach waits for the window to be filled.
 const FILL: Duration = Duration::from_secs(10);
@@ -30,9 +33,26 @@ const RECHECK_DELAY: Duration = Duration::from_millis(50);
 pub struct Log(pub(super) Arc<Shared>);
 
 impl Log {
-    /// Creates the log of this backplane.
+    /// Creates the log of this backplane on a node that is known to no other one.
     pub fn new(backplane: Arc<dyn Backplane>) -> Self {
-        Self(Arc::new(Shared::new(backplane)))
+        Self::of_node(NodeInfo::new(NodeId::random()), backplane, Arc::new(MemoryDirectory::new()))
+    }
+
+    /// Creates this node's side of a log that it shares with the nodes of a directory.
+    pub fn of_node(node: NodeInfo, backplane: Arc<dyn Backplane>, directory: Arc<dyn Directory>) -> Self {
+        Self(Arc::new(Shared::new(node, backplane, directory)))
+    }
+
+    /// Returns this node.
+    #[must_use]
+    pub fn node(&self) -> &NodeInfo {
+        &self.0.node
+    }
+
+    /// Returns the directory.
+    #[must_use]
+    pub fn directory(&self) -> &Arc<dyn Directory> {
+        &self.0.directory
     }
 
     /// Returns the backplane.
@@ -46,7 +66,7 @@ impl Log {
     ///
     /// # Errors
     /// [`Error::Backplane`] when the log cannot be read.
-    pub(crate) async fn join(&self, feed: &Arc<dyn Feed>, node: NodeId, set_number: impl FnOnce(u64)) -> Result<()> {
+    pub(crate) async fn join(&self, feed: &Arc<dyn Feed>, set_number: impl FnOnce(u64)) -> Result<()> {
         let shared = &self.0;
         let deadline = Instant::now() + FILL;
         let unread = || Error::Backplane("the log could not be read in time".into());
@@ -55,10 +75,10 @@ impl Log {
             loop {
                 let is_first = shared.state().running.is_none();
                 // Subscribe before anything can be published for this node.
-                let pipe = if is_first { Some(shared.backplane.subscribe().await?) } else { None };
+                let pipe = if is_first { Some(shared.backplane.subscribe(shared.node.id).await?) } else { None };
                 let state = shared.backplane.state().await?;
                 let beginning = shared.beginning(feed.start_in(&state)).await?;
-                if let Some(number) = shared.attach(feed, &state, &beginning, pipe, node) {
+                if let Some(number) = shared.attach(feed, &state, &beginning, pipe) {
                     set_number(number);
                     break;
                 }
@@ -95,8 +115,7 @@ impl Log {
 
     /// Publishes to the other nodes through the pipe, which skips the log.
     pub(crate) async fn publish(&self, providers: Providers, id: EventId, body: Body) -> Result<()> {
-        let (node, _) = self.0.node_and_epoch();
-        self.0.backplane.publish(Arc::new(Record::new(id, node, providers, body))).await
+        self.0.backplane.publish(Arc::new(Record::new(id, self.0.node.id, providers, body)), None).await
     }
 
     /// Returns the attached providers.
@@ -131,7 +150,6 @@ impl Shared {
         found: &LogState,
         beginning: &Beginning,
         pipe: Option<BoxStream<'static, Stored>>,
-        node: NodeId,
     ) -> Option<u64> {
         // Nothing is applied while this lock is held.
         let mut applied = self.lock_applied();
@@ -149,7 +167,8 @@ impl Shared {
             (None, Some(pipe)) => {
                 feed.reset(found, beginning);
                 let stop = CancellationToken::new();
-                (state.epoch, state.node) = (Some(found.epoch), Some(node));
+                state.epoch = Some(found.epoch);
+                self.first_read.store(found.last.get(), Ordering::Release);
                 state.running = Some(stop.clone());
                 *applied = Applied { tip: Tip::new(feed.start_in(found), beginning.before), held: true };
                 let progress = Progress::new(applied.tip, found.last);

@@ -7,7 +7,8 @@ use futures_core::stream::BoxStream;
 use futures_util::StreamExt;
 
 use crate::log::backoff::Backoff;
-use crate::log::record::Body;
+use crate::log::record::{Body, Record};
+use crate::log::report::Received;
 use crate::log::shared::Shared;
 use crate::log::stored::Stored;
 use crate::values::error::{Error, Result};
@@ -39,28 +40,44 @@ impl Shared {
     }
 
     async fn subscribe(&self) -> Result<BoxStream<'static, Stored>> {
-        tokio::time::timeout(ATTEMPT, self.backplane.subscribe())
+        tokio::time::timeout(ATTEMPT, self.backplane.subscribe(self.node.id))
             .await
             .unwrap_or_else(|_| Err(Error::Backplane("the subscription was not answered in time".into())))
     }
 
     /// Delivers one message, unless this node published it.
-    fn deliver_message(&self, message: &Stored) {
+    fn deliver_message(self: &Arc<Self>, message: &Stored) {
         match message.decode() {
-            Ok(record) if record.node == self.node_and_epoch().0 => {}
-            Ok(record) => {
-                let Body::Event { target, event, widen } = &record.body else {
-                    tracing::debug!("the pipe delivered a record that belongs in the log");
-                    return;
-                };
-                for feed in self.feeds().iter().filter(|feed| record.providers.contains(feed.provider())) {
-                    feed.deliver_volatile(target, event, *widen);
-                }
-            }
+            Ok(record) if record.node == self.node.id => {}
+            Ok(record) => self.deliver_record(&record),
             Err(error) => {
                 self.feeds().iter().for_each(|feed| feed.count_skipped());
                 tracing::debug!(%error, "a message was skipped");
             }
+        }
+    }
+
+    fn deliver_record(self: &Arc<Self>, record: &Record) {
+        match &record.body {
+            Body::Event { target, event, widen } => {
+                for feed in self.feeds().iter().filter(|feed| record.providers.contains(feed.provider())) {
+                    feed.deliver_volatile(target, event, *widen);
+                }
+            }
+            Body::Report(report) => {
+                let (shared, node) = (Arc::clone(self), record.node);
+                let received = Received { record: report.record, items: self.receive(node, report) };
+                tokio::spawn(async move { shared.publish_to(node, Body::Received(received)).await });
+            }
+            Body::Received(received) => self.received(*received),
+            Body::Probe { member } => self.feeds().iter().for_each(|feed| feed.probe(member)),
+            Body::Absent { .. }
+            | Body::Ask { .. }
+            | Body::Check { .. }
+            | Body::Close { .. }
+            | Body::Join { .. }
+            | Body::Leave { .. }
+            | Body::Present { .. } => tracing::debug!("the pipe delivered a record that belongs in the log"),
         }
     }
 }

@@ -1,20 +1,21 @@
 //! Records, the content of a log.
 
 use std::sync::{Arc, OnceLock};
-use std::time::SystemTime;
+use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::log::directory::NodeId;
+use crate::log::report::{Received, Report};
 use crate::values::close::CloseReason;
 use crate::values::event::Event;
 use crate::values::event_id::EventId;
 use crate::values::member::Member;
+use crate::values::node::NodeId;
 use crate::values::position::Position;
 use crate::values::target::Target;
 
 /// A record that a node appends to a log or publishes through the pipe: an event, an ask, a join, a
-/// leave or a close, for some providers or for all. A backplane that needs bytes calls
+/// leave, a close …, for some providers or for all. A backplane that needs bytes calls
 /// [`Record::bytes`]; one that keeps values never pays for them.
 #[derive(Debug)]
 pub struct Record {
@@ -36,8 +37,9 @@ pub(crate) struct Providers(Option<Arc<[Box<str>]>>);
 pub(crate) enum Body {
     /// An event for a target; `widen` lets a node whose provider shows rooms to everyone do so.
     Event { target: Target, event: Event, widen: bool },
-    /// An event that each matched connection is to answer before the deadline.
-    Ask { target: Target, event: Event, deadline: SystemTime },
+    /// An event that each matched connection is to answer within a time from the moment when its
+    /// node applies the record: nodes compare no clocks.
+    Ask { target: Target, event: Event, timeout: Duration },
     /// The join of a user to a room.
     Join { member: Member, room: Arc<str> },
     /// The leave of a user from a room.
@@ -46,6 +48,17 @@ pub(crate) enum Body {
     Absent { member: Member, seen: Position },
     /// The close of a target's current connections.
     Close { target: Target, reason: CloseReason },
+    /// The question whether any node has a connection of these users, for whom rooms end
+    /// otherwise.
+    Check { members: Arc<[Member]> },
+    /// The answer to it: a node has one, so that rooms joined up to now do not end.
+    Present { member: Member },
+    /// A part of what a node reports to the creator of a record. In the pipe only.
+    Report(Report),
+    /// The acknowledgement of reports about a record. In the pipe only.
+    Received(Received),
+    /// The request to ask this user's connections for a sign of life. In the pipe only.
+    Probe { member: Member },
 }
 
 /// The size of a record in memory in addition to its payload, names included.
@@ -85,6 +98,13 @@ impl Record {
         Self::new(id, NodeId::random(), Providers::ALL, body)
     }
 
+    /// Creates the record that a node has a connection of a user, as [`Record::of_join`] does.
+    #[must_use]
+    pub fn of_presence(id: EventId, user: &str, tenant: Option<&str>) -> Self {
+        let body = Body::Present { member: Member::new(user, tenant) };
+        Self::new(id, NodeId::random(), Providers::ALL, body)
+    }
+
     /// Returns the record's id.
     pub fn id(&self) -> EventId {
         self.id
@@ -107,8 +127,17 @@ impl Record {
     /// Returns the user whose rooms the record changes, if it does.
     pub(crate) fn member(&self) -> Option<&Member> {
         match &self.body {
-            Body::Join { member, .. } | Body::Leave { member, .. } | Body::Absent { member, .. } => Some(member),
-            Body::Event { .. } | Body::Ask { .. } | Body::Close { .. } => None,
+            Body::Absent { member, .. }
+            | Body::Join { member, .. }
+            | Body::Leave { member, .. }
+            | Body::Present { member } => Some(member),
+            Body::Ask { .. }
+            | Body::Check { .. }
+            | Body::Close { .. }
+            | Body::Event { .. }
+            | Body::Probe { .. }
+            | Body::Received(_)
+            | Body::Report(_) => None,
         }
     }
 
@@ -118,6 +147,13 @@ impl Record {
             Body::Event { event, .. } | Body::Ask { event, .. } => RECORD_BYTES + event.payload().size(),
             _ => RECORD_BYTES,
         }
+    }
+}
+
+impl Body {
+    /// Returns whether a node that cannot read the record holds the same without it.
+    pub(crate) fn is_skippable(&self) -> bool {
+        matches!(self, Self::Probe { .. } | Self::Received(_) | Self::Report(_))
     }
 }
 

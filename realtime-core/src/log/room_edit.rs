@@ -32,6 +32,8 @@ pub enum RoomEditKind {
     Join(Arc<str>),
     /// The leave of a room.
     Leave(Arc<str>),
+    /// The presence of the user: rooms that were joined until now end by a later absence only.
+    Present,
 }
 
 impl Record {
@@ -42,7 +44,8 @@ impl Record {
             Body::Absent { member, seen } => (member, RoomEditKind::Absent(*seen)),
             Body::Join { member, room } => (member, RoomEditKind::Join(Arc::clone(room))),
             Body::Leave { member, room } => (member, RoomEditKind::Leave(Arc::clone(room))),
-            Body::Event { .. } | Body::Ask { .. } | Body::Close { .. } => return None,
+            Body::Present { member } => (member, RoomEditKind::Present),
+            _ => return None,
         };
         Some(RoomEdit { user: Arc::clone(&member.user), tenant: member.tenant.clone(), kind })
     }
@@ -59,6 +62,10 @@ mod tests {
         let json = r#"{"user":"ann","tenant":"acme","join":"board"}"#;
         assert_eq!(serde_json::to_string(&join).unwrap(), json);
         assert_eq!(serde_json::from_str::<RoomEdit>(json).unwrap(), join);
+        let present = RoomEdit { user: "bob".into(), tenant: None, kind: RoomEditKind::Present };
+        let json = r#"{"user":"bob","present":null}"#;
+        assert_eq!(serde_json::to_string(&present).unwrap(), json);
+        assert_eq!(serde_json::from_str::<RoomEdit>(json).unwrap(), present);
         let absent = RoomEdit { user: "bob".into(), tenant: None, kind: RoomEditKind::Absent(Position::new(3)) };
         let json = r#"{"user":"bob","absent":3}"#;
         assert_eq!(serde_json::to_string(&absent).unwrap(), json);

@@ -118,6 +118,12 @@ impl UserRooms {
                     join(&mut tenant.shut_out, room, position);
                 }
             }
+            (RoomEditKind::Present, None) => self.bare.values_mut().for_each(|at| *at = position),
+            (RoomEditKind::Present, Some(tenant)) => {
+                if let Some(tenant) = self.tenants.get_mut(tenant) {
+                    tenant.own.values_mut().for_each(|at| *at = position);
+                }
+            }
             (RoomEditKind::Absent(seen), None) => {
                 self.bare.retain(|_, at| *at > *seen);
                 let bare = &self.bare;

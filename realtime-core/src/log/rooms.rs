@@ -1,6 +1,7 @@
 //! Users' rooms and closes: one record for all providers, applied by each in log order.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use crate::log::handle::Log;
 use crate::log::record::{Body, Providers};
@@ -12,6 +13,9 @@ use crate::values::member::Member;
 use crate::values::name::check_name;
 use crate::values::receipt::Receipt;
 use crate::values::target::Target;
+
+/// The longest time that a close waits for the other nodes to report what they closed.
+const REPORTED: Duration = Duration::from_secs(2);
 
 impl Log {
     /// Joins a user to a room with every provider, on every node: the user of one tenant, or of
@@ -49,16 +53,34 @@ impl Log {
 
     /// Closes the connections of a target with every provider: those of this node immediately, and
     /// those of every node that were registered before the close's position in the log. Returns how
-    /// many of this node were notified.
+    /// many were notified, as far as the nodes have reported it within two seconds.
     ///
     /// # Errors
     /// Those of [`crate::RealtimeProvider::close`]; [`crate::Error::NotAttached`] without a
     /// provider.
     pub async fn close(&self, target: Target, reason: CloseReason) -> Result<usize> {
         target.check()?;
-        let notified = self.feeds().iter().map(|feed| feed.close(&target, &reason)).sum();
-        self.append_for_all(Body::Close { target, reason }).await?;
-        Ok(notified)
+        let notified: usize = self.feeds().iter().map(|feed| feed.close(&target, &reason)).sum();
+        if self.feeds().is_empty() {
+            return Err(self.missing_provider(ANY));
+        }
+        Ok(notified + self.close_on_nodes(Providers::ALL, target, reason).await?)
+    }
+
+    /// Closes the connections of a target with these providers, on every node; returns how many
+    /// were notified, as far as the nodes have reported it in time.
+    pub(crate) async fn close_on_nodes(
+        &self,
+        providers: Providers,
+        target: Target,
+        reason: CloseReason,
+    ) -> Result<usize> {
+        let id = EventId::random();
+        let collecting = self.collect(id, None).await;
+        let receipt = self.append(providers, id, Body::Close { target, reason }, None).await?;
+        let here = receipt.delivered.map_or(0, |delivered| delivered.matched);
+        let there = collecting.closed(REPORTED).await;
+        Ok(here + usize::try_from(there).unwrap_or(usize::MAX))
     }
 
     async fn append_for_all(&self, body: Body) -> Result<Receipt> {

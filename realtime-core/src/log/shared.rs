@@ -2,24 +2,30 @@
 //! providers, and the sends that wait for a record.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::log::backplane::Backplane;
-use crate::log::directory::NodeId;
+use crate::log::collect::Collector;
+use crate::log::directory::Directory;
 use crate::log::feed::Feed;
+use crate::log::report::Received;
 use crate::values::ack::Ask;
 use crate::values::cursor::Epoch;
 use crate::values::error::{Error, Result};
 use crate::values::event_id::EventId;
+use crate::values::node::NodeInfo;
 use crate::values::position::Position;
 use crate::values::receipt::Receipt;
 
 /// The state that the handles and the loops of a log share.
 pub(crate) struct Shared {
     pub(crate) backplane: Arc<dyn Backplane>,
+    pub(crate) directory: Arc<dyn Directory>,
+    pub(crate) node: NodeInfo,
     /// The applied position. Where both are locked, this is locked before the state.
     pub(crate) applied: Mutex<Applied>,
     state: Mutex<State>,
@@ -32,6 +38,13 @@ pub(crate) struct Shared {
     pub(crate) rewind_requested: Notify,
     /// Notified when a provider may have read all that it waits for.
     pub(crate) read: Notify,
+    /// The reports of other nodes that are awaited here, by the ids of the records.
+    pub(super) collectors: Mutex<HashMap<EventId, Weak<Collector>>>,
+    /// The reports of this node that are not all received, by the ids of the records.
+    pub(super) reporters: Mutex<HashMap<EventId, watch::Sender<Received>>>,
+    /// The end of the log when this node began to read it: no other node awaits reports about
+    /// records up to here.
+    pub(super) first_read: AtomicU64,
     /// A lock that makes attaches sequential.
     pub(super) joining: tokio::sync::Mutex<()>,
 }
@@ -46,7 +59,6 @@ pub(super) struct State {
     pub(super) running: Option<CancellationToken>,
     /// The epoch of the log that is read.
     pub(super) epoch: Option<Epoch>,
-    pub(super) node: Option<NodeId>,
 }
 
 /// A record that was applied here, and its position.
@@ -90,17 +102,21 @@ impl Tip {
 }
 
 impl Shared {
-    pub(super) fn new(backplane: Arc<dyn Backplane>) -> Self {
-        let state =
-            State { feeds: Vec::new(), next: 0, known: BTreeSet::new(), running: None, epoch: None, node: None };
+    pub(super) fn new(node: NodeInfo, backplane: Arc<dyn Backplane>, directory: Arc<dyn Directory>) -> Self {
+        let state = State { feeds: Vec::new(), next: 0, known: BTreeSet::new(), running: None, epoch: None };
         Self {
             backplane,
+            directory,
+            node,
             applied: Mutex::new(Applied { tip: Tip::new(Position::START, None), held: true }),
             state: Mutex::new(state),
             waiters: Mutex::default(),
             check_requested: Notify::new(),
             rewind_requested: Notify::new(),
             read: Notify::new(),
+            collectors: Mutex::default(),
+            reporters: Mutex::default(),
+            first_read: AtomicU64::new(0),
             joining: tokio::sync::Mutex::default(),
         }
     }
@@ -129,11 +145,10 @@ impl Shared {
         self.state().epoch = Some(epoch);
     }
 
-    /// Returns this node, and the epoch of the log that it reads. Before any provider was attached,
-    /// both are random: no other node knows this node, and no log has this epoch.
-    pub(crate) fn node_and_epoch(&self) -> (NodeId, Epoch) {
-        let state = self.state();
-        (state.node.unwrap_or_else(NodeId::random), state.epoch.unwrap_or_else(Epoch::random))
+    /// Returns the epoch of the log that this node reads; before any provider was attached a random
+    /// one, which no log has.
+    pub(crate) fn epoch(&self) -> Epoch {
+        self.state().epoch.unwrap_or_else(Epoch::random)
     }
 
     /// Registers a send that waits for its record; must be called before the record can be applied.

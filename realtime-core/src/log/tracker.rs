@@ -1,6 +1,6 @@
 //! A node's side of a directory: reports the node's connections to it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -8,13 +8,16 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, interval_at, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::log::directory::{Directory, DirectoryChange, Incarnation, NodeId, Presence};
+use crate::log::directory::{Directory, DirectoryChange, Incarnation};
 use crate::log::handle::Log;
+use crate::log::presence::Presence;
 use crate::values::connection::ConnectionId;
 use crate::values::error::{Error, Result};
 
 /// The duration for which a node's entries in the directory are valid without a renewal.
-const LEASE: Duration = Duration::from_secs(30);
+const LEASE: Duration = Duration::from_secs(10);
+/// The interval between renewals of the lease.
+const RENEWAL: Duration = Duration::from_secs(2);
 /// The longest time that the directory may take for one update.
 const UPDATE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -28,10 +31,23 @@ struct Offers {
     /// meanwhile were never sent and are left out. So both are bounded by the connections there
     /// are, were at the last answer, or were when `offered` was filled.
     waiting: HashMap<ConnectionId, DirectoryChange>,
+    /// The connections in `waiting` that were never sent.
+    is_new: HashSet<ConnectionId>,
     /// The registration times of the connections that the directory has to know.
     registered_at: HashMap<ConnectionId, SystemTime>,
     /// The incarnation in the last answer.
     incarnation: Option<Incarnation>,
+}
+
+/// A change of this node's connections.
+#[derive(Debug)]
+pub(crate) enum Change {
+    /// A registered connection.
+    Opened(Presence),
+    /// A change of the rooms that a connection entered.
+    Rooms(ConnectionId),
+    /// A closed connection.
+    Closed(ConnectionId),
 }
 
 /// A node's side of a directory, the same for all providers of a service: sends each change of the
@@ -54,9 +70,8 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    /// The changes that are not in [`Offers`] yet; bounded by the connections that are opened and
-    /// closed within one update.
-    changes: Vec<DirectoryChange>,
+    /// The changes that are not in [`Offers`] yet; bounded by what happens within one update.
+    changes: Vec<Change>,
     /// The number of changes so far.
     count: u64,
     /// The number of attached providers.
@@ -83,21 +98,20 @@ impl Tracker {
         &self.0.directory
     }
 
-    /// Starts to report the connections of a provider of this log, on this node, until the guard is
-    /// dropped.
-    pub(crate) fn join(&self, node: NodeId, log: &Log) -> Tracked {
+    /// Starts to report the connections of a provider of this log, until the guard is dropped.
+    pub(crate) fn join(&self, log: &Log) -> Tracked {
         let mut state = self.0.state();
         state.providers += 1;
         if state.providers == 1 {
             state.stop = CancellationToken::new();
-            let updates = Updates { shared: Arc::clone(&self.0), node, log: log.clone(), stop: state.stop.clone() };
+            let updates = Updates { shared: Arc::clone(&self.0), log: log.clone(), stop: state.stop.clone() };
             tokio::spawn(updates.run());
         }
         Tracked(self.clone())
     }
 
-    /// Reports that a connection was registered or closed.
-    pub(crate) fn tell(&self, change: DirectoryChange) {
+    /// Reports a change of this node's connections.
+    pub(crate) fn tell(&self, change: Change) {
         let mut state = self.0.state();
         state.changes.push(change);
         state.count += 1;
@@ -135,7 +149,6 @@ impl Shared {
 /// The task that updates the directory while providers are attached.
 struct Updates {
     shared: Arc<Shared>,
-    node: NodeId,
     log: Log,
     stop: CancellationToken,
 }
@@ -144,7 +157,7 @@ impl Updates {
     /// Sends the changes to the directory, and renews the node's lease; once more when it is
     /// stopped.
     async fn run(self) {
-        let mut renew = interval_at(Instant::now() + LEASE / 3, LEASE / 3);
+        let mut renew = interval_at(Instant::now() + RENEWAL, RENEWAL);
         let mut offers = self.shared.offers.lock().await;
         loop {
             // Read before the changes are taken, so that changes before the stop are sent.
@@ -153,7 +166,7 @@ impl Updates {
                 let mut state = self.shared.state();
                 (std::mem::take(&mut state.changes), state.count)
             };
-            changes.into_iter().for_each(|change| offers.queue(change));
+            changes.into_iter().for_each(|change| self.queue(&mut offers, change));
             if let Err(error) = self.update(&mut offers).await {
                 tracing::warn!(%error, "the directory could not be updated; retrying");
             }
@@ -169,22 +182,33 @@ impl Updates {
         }
     }
 
+    /// Adds a change to those that wait; the rooms of a connection are read now, so that they are
+    /// those after the last change.
+    fn queue(&self, offers: &mut Offers, change: Change) {
+        match change {
+            Change::Opened(presence) => offers.queue(DirectoryChange::Online(presence)),
+            Change::Rooms(id) => {
+                let current = self.log.feeds().iter().find_map(|feed| feed.presence(id));
+                current.into_iter().for_each(|presence| offers.queue_again(presence));
+            }
+            Change::Closed(id) => offers.queue(DirectoryChange::Offline(id)),
+        }
+    }
+
     /// Sends all changes that the directory has not received, and renews the lease in any case. If
     /// the directory has a new incarnation of the node's entries, the earlier ones are lost: all
     /// connections are sent again.
     async fn update(&self, offers: &mut Offers) -> Result<()> {
         let mut is_retry = false;
         loop {
-            let update = self.shared.directory.update(self.node, offers.next(), LEASE);
+            let update = self.shared.directory.update(self.log.node(), offers.next(), LEASE);
             let incarnation = timeout(UPDATE_TIMEOUT, update)
                 .await
                 .unwrap_or_else(|_| Err(Error::Backplane("the directory did not answer in time".into())))?;
             if offers.acknowledge(incarnation) {
                 tracing::warn!("the directory has lost this node's entries");
                 for feed in self.log.feeds() {
-                    feed.for_each_connection(&mut |info| {
-                        offers.offer_again(info.id, |registered_at| Presence::of(info, registered_at));
-                    });
+                    feed.presences().into_iter().for_each(|presence| offers.offer_again(presence));
                 }
                 // A directory that loses them at each update receives them once per renewal.
                 if std::mem::replace(&mut is_retry, true) {
@@ -203,20 +227,33 @@ impl Offers {
         match change {
             DirectoryChange::Online(presence) => {
                 self.registered_at.insert(presence.connection, presence.since);
+                self.is_new.insert(presence.connection);
                 self.waiting.insert(presence.connection, DirectoryChange::Online(presence));
             }
             DirectoryChange::Offline(id) => {
                 self.registered_at.remove(&id);
-                if self.waiting.remove(&id).is_none() {
+                if self.is_new.remove(&id) {
+                    self.waiting.remove(&id);
+                } else {
                     self.waiting.insert(id, DirectoryChange::Offline(id));
                 }
             }
         }
     }
 
+    /// Replaces the entry of a connection that is registered; one that is closed has its own change
+    /// in the queue, or behind it.
+    fn queue_again(&mut self, mut presence: Presence) {
+        if let Some(since) = self.registered_at.get(&presence.connection) {
+            presence.since = *since;
+            self.waiting.insert(presence.connection, DirectoryChange::Online(presence));
+        }
+    }
+
     /// Returns the changes to send now.
     fn next(&mut self) -> &[DirectoryChange] {
         if self.offered.is_empty() {
+            self.is_new.clear();
             self.offered.extend(self.waiting.drain().map(|(_, change)| change));
         }
         &self.offered
@@ -231,21 +268,27 @@ impl Offers {
 
     /// Sends a connection again as before. A connection that is not known yet, or no longer, has
     /// its own change in the queue.
-    fn offer_again(&mut self, id: ConnectionId, presence: impl FnOnce(SystemTime) -> Presence) {
-        if let Some(registered_at) = self.registered_at.get(&id)
-            && !self.waiting.contains_key(&id)
+    fn offer_again(&mut self, mut presence: Presence) {
+        if let Some(since) = self.registered_at.get(&presence.connection)
+            && !self.waiting.contains_key(&presence.connection)
         {
-            self.offered.push(DirectoryChange::Online(presence(*registered_at)));
+            presence.since = *since;
+            self.offered.push(DirectoryChange::Online(presence));
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use super::*;
+    use crate::values::node::NodeId;
+
+    static NODE: LazyLock<NodeId> = LazyLock::new(NodeId::random);
 
     fn presence(connection: ConnectionId) -> Presence {
-        Presence { connection, provider: "p".into(), user: None, tenant: None, since: SystemTime::UNIX_EPOCH }
+        Presence::new(*NODE, connection, "p", SystemTime::UNIX_EPOCH)
     }
 
     fn online(id: ConnectionId) -> DirectoryChange {
@@ -277,7 +320,7 @@ mod tests {
         offers.queue(online(new));
         offers.queue(DirectoryChange::Offline(closed));
         offers.acknowledge(Incarnation::new(1));
-        [open, new, closed].into_iter().for_each(|id| offers.offer_again(id, |_| presence(id)));
+        [open, new, closed].into_iter().for_each(|id| offers.offer_again(presence(id)));
         assert_eq!(offers.next(), [online(open)]);
     }
 }

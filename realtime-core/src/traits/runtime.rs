@@ -6,9 +6,9 @@ use futures_util::FutureExt;
 
 use crate::admission::limits::Admission;
 use crate::log::backplane::Backplane;
-use crate::log::directory::{Directory, NodeId};
+use crate::log::directory::Directory;
 use crate::log::handle::Log;
-use crate::log::memory::{MemoryBackplane, MemoryDirectory};
+use crate::log::memory::MemoryBackplane;
 use crate::log::tracker::Tracker;
 use crate::traits::auth::{Anonymous, Authenticator, ConnectRequest};
 use crate::traits::lifecycle::LifecycleHook;
@@ -23,8 +23,6 @@ use crate::values::states::States;
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Runtime {
-    /// The id of this node.
-    pub node: NodeId,
     /// The log of all providers, and the pipe between nodes.
     pub log: Log,
     /// The authenticator, which identifies the user behind a request to connect.
@@ -62,15 +60,14 @@ impl Runtime {
         Self::new(Log::new(Arc::new(MemoryBackplane::default())), Arc::new(Anonymous))
     }
 
-    /// Creates a runtime over this log with a new node id: a directory in memory, no rooms that
-    /// clients may name, no handlers, no limits except the providers'.
+    /// Creates a runtime over this log: no rooms that clients may name, no handlers, no limits
+    /// except the providers'.
     pub fn new(log: Log, authenticator: Arc<dyn Authenticator>) -> Self {
         Self {
-            node: NodeId::random(),
+            tracker: Tracker::new(Arc::clone(log.directory())),
             log,
             authenticator,
             policy: Arc::new(DenyRooms),
-            tracker: Tracker::new(Arc::new(MemoryDirectory::new())),
             router: Router::new(),
             states: States::default(),
             sends: None,
@@ -117,15 +114,20 @@ impl Runtime {
     /// Sets the backplane.
     #[must_use]
     pub fn with_backplane(mut self, backplane: impl Backplane) -> Self {
-        self.log = Log::new(Arc::new(backplane));
+        self.set_log(Arc::new(backplane), Arc::clone(self.log.directory()));
         self
     }
 
     /// Sets the directory.
     #[must_use]
     pub fn with_directory(mut self, directory: impl Directory) -> Self {
-        self.tracker = Tracker::new(Arc::new(directory));
+        self.set_log(Arc::clone(self.log.backplane()), Arc::new(directory));
         self
+    }
+
+    fn set_log(&mut self, backplane: Arc<dyn Backplane>, directory: Arc<dyn Directory>) {
+        self.tracker = Tracker::new(Arc::clone(&directory));
+        self.log = Log::of_node(self.log.node().clone(), backplane, directory);
     }
 
     /// Sets the room policy.
@@ -166,6 +168,6 @@ impl Runtime {
 
 impl std::fmt::Debug for Runtime {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Runtime").field("node", &self.node).finish_non_exhaustive()
+        f.debug_struct("Runtime").field("node", self.log.node()).finish_non_exhaustive()
     }
 }

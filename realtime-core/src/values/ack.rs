@@ -11,13 +11,14 @@ use bytes::Bytes;
 use futures_core::Stream;
 use futures_util::StreamExt;
 use futures_util::task::AtomicWaker;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use tokio::time::Sleep;
 
 use crate::values::connection::ConnectionId;
 use crate::values::handler_error::HandlerError;
 use crate::values::inbound::InboundPayload;
+use crate::values::node::NodeId;
 
 /// The outcome of an ask for one connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +37,7 @@ pub struct AckReply {
 }
 
 /// The kind of outcome of an ask for one connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub enum AckStatus {
@@ -47,6 +48,8 @@ pub enum AckStatus {
     GivenUp,
     /// A close of the connection before an answer.
     Gone,
+    /// The end of the connection's node, or of its lease, before an answer.
+    NodeLost,
     /// No answer in time from an open connection.
     TimedOut,
     /// An answer in time whose payload cannot be read.
@@ -77,10 +80,20 @@ pub(crate) struct Ask {
 
 #[derive(Default)]
 struct AskState {
-    /// The connections that have not answered, with their providers and delivery times; bounded by
-    /// the connections that matched.
-    waiting: HashMap<ConnectionId, (&'static str, Instant)>,
+    /// The connections that have not answered; bounded by those that matched on this node, and by
+    /// those that other nodes name.
+    waiting: HashMap<ConnectionId, Expected>,
     ready: VecDeque<AckReply>,
+    /// `true` while other nodes may have matched connections that are not known here yet.
+    awaits_nodes: bool,
+}
+
+/// A connection that has not answered.
+struct Expected {
+    provider: &'static str,
+    since: Instant,
+    /// The connection's node, if it is another one.
+    node: Option<NodeId>,
 }
 
 impl AckReply {
@@ -218,14 +231,49 @@ impl Ask {
 
     /// Adds a connection to which the ask is about to be delivered.
     pub(crate) fn expect(&self, connection: ConnectionId, provider: &'static str, now: Instant) {
-        self.lock().waiting.insert(connection, (provider, now));
+        self.lock().waiting.insert(connection, Expected { provider, since: now, node: None });
+    }
+
+    /// Returns up to `most` of the connections that have not answered, with their providers.
+    pub(crate) fn waiting(&self, most: usize) -> Vec<(ConnectionId, &'static str)> {
+        self.lock().waiting.iter().take(most).map(|(id, expected)| (*id, expected.provider)).collect()
+    }
+
+    /// Sets whether other nodes may have matched connections that are not known here yet.
+    pub(crate) fn set_awaits_nodes(&self, awaits: bool) {
+        self.lock().awaits_nodes = awaits;
+        self.waker.wake();
+    }
+
+    /// Adds a connection of another node to which the ask was delivered.
+    pub(crate) fn expect_at(&self, node: NodeId, connection: ConnectionId, provider: &'static str) {
+        let expected = Expected { provider, since: Instant::now(), node: Some(node) };
+        self.lock().waiting.insert(connection, expected);
+    }
+
+    /// Adds the outcome of a connection of another node.
+    pub(crate) fn settle_at(&self, reply: AckReply) {
+        let mut state = self.lock();
+        state.waiting.remove(&reply.connection);
+        state.ready.push_back(reply);
+        drop(state);
+        self.waker.wake();
+    }
+
+    /// Settles the connections of a node from which no more outcomes come.
+    pub(crate) fn lose_node(&self, node: NodeId) {
+        let mut state = self.lock();
+        let lost: Vec<_> = state.waiting.extract_if(|_, expected| expected.node == Some(node)).collect();
+        state.ready.extend(lost.into_iter().map(|(id, expected)| expected.reply(id, AckStatus::NodeLost)));
+        drop(state);
+        self.waker.wake();
     }
 
     /// Records the outcome of a connection; returns `false` if it was known already or not awaited.
     pub(crate) fn settle(&self, connection: ConnectionId, status: AckStatus, payload: Option<InboundPayload>) -> bool {
         let mut state = self.lock();
-        let Some((provider, since)) = state.waiting.remove(&connection) else { return false };
-        let mut reply = AckReply::unanswered(connection, status, since.elapsed()).over(provider);
+        let Some(expected) = state.waiting.remove(&connection) else { return false };
+        let mut reply = expected.reply(connection, status);
         if let Some(payload) = payload {
             reply.payload = payload;
         }
@@ -241,19 +289,24 @@ impl Ask {
         let mut state = self.lock();
         match state.ready.pop_front() {
             Some(reply) => Some(Some(reply)),
-            None => state.waiting.is_empty().then_some(None),
+            None => (state.waiting.is_empty() && !state.awaits_nodes).then_some(None),
         }
     }
 
     fn time_out(&self) {
         let mut state = self.lock();
         let late: Vec<_> = state.waiting.drain().collect();
-        state.ready.extend(late.into_iter().map(|(id, (provider, since))| {
-            AckReply::unanswered(id, AckStatus::TimedOut, since.elapsed()).over(provider)
-        }));
+        state.ready.extend(late.into_iter().map(|(id, expected)| expected.reply(id, AckStatus::TimedOut)));
+        state.awaits_nodes = false;
     }
 
     fn lock(&self) -> MutexGuard<'_, AskState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Expected {
+    fn reply(&self, connection: ConnectionId, status: AckStatus) -> AckReply {
+        AckReply::unanswered(connection, status, self.since.elapsed()).over(self.provider)
     }
 }

@@ -146,6 +146,18 @@ impl From<InboundPayload> for Payload {
     }
 }
 
+impl From<Payload> for InboundPayload {
+    /// Returns the payload that the other conversion was given: an answer that another node passes
+    /// on.
+    fn from(payload: Payload) -> Self {
+        match payload {
+            Payload::Binary(bytes) => Inbound::raw_binary(bytes).payload,
+            Payload::Json(json) => Self::json_text(json),
+            Payload::Attached { json, attachments } => Self::with_attachments(json, attachments.to_vec()),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,11 +9,11 @@ use crate::support::{CoreProvider, Guest, eventually, note, read_log, runtime};
 use async_trait::async_trait;
 use realtime_core::spi::{Directory, DirectoryChange, Incarnation};
 use realtime_core::{
-    CloseReason, MemoryBackplane, MemoryDirectory, NodeId, Presence, RealtimeBroadcast, RealtimeProvider, Result,
-    RoomMembership, WindowConfig,
+    CloseReason, MemoryBackplane, MemoryDirectory, NodeInfo, OnlineCount, OnlineIn, OnlineUser, Presence,
+    RealtimeBroadcast, RealtimeProvider, Result, RoomMembership, WindowConfig,
 };
-use realtime_testkit::FaultyBackplane;
 use realtime_testkit::conformance::{Setup, Visitor};
+use realtime_testkit::{AppendFault, FaultyBackplane};
 use serde_json::json;
 
 const AGE: Duration = Duration::from_millis(500);
@@ -35,7 +35,19 @@ async fn two_nodes(backplane: &MemoryBackplane, shares_directory: bool) -> [Core
 
 /// Returns the number of records that ended rooms because of absence.
 async fn absence_records(backplane: &MemoryBackplane) -> usize {
-    read_log(backplane).await.iter().filter(|record| record.kind.get("absent").is_some()).count()
+    count(backplane, "absent").await
+}
+
+/// Returns the number of records of a kind.
+async fn count(backplane: &MemoryBackplane, kind: &str) -> usize {
+    read_log(backplane).await.iter().filter(|record| record.kind.get(kind).is_some()).count()
+}
+
+/// Waits until the log has a record of a kind.
+async fn eventually_in_log(backplane: &MemoryBackplane, kind: &str) {
+    while count(backplane, kind).await == 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 async fn is_member(provider: &CoreProvider) -> bool {
@@ -88,7 +100,7 @@ async fn user_that_never_connects_loses_its_rooms() {
     one.dispatcher.join_room("ann", "team").await.unwrap();
     tokio::time::sleep(AGE).await;
     assert!(is_member(&one).await && is_member(&two).await);
-    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
     assert!(!is_member(&one).await && !is_member(&two).await);
     tokio::time::sleep(AGE * 20).await;
     assert_eq!(absence_records(&backplane).await, 1, "written once, by the node of the join");
@@ -114,20 +126,73 @@ async fn user_connected_to_another_node_keeps_its_rooms() {
 
 #[tokio::test(start_paused = true)]
 async fn connected_user_is_disconnected_when_its_rooms_end() {
-    let backplane = MemoryBackplane::default();
-    // With separate directories the node that ends the rooms cannot know that the user is connected
-    // to the other one.
-    let [one, two] = two_nodes(&backplane, false).await;
+    let log = MemoryBackplane::default();
+    let faulty = FaultyBackplane::new(log.clone());
+    // With separate directories the node that ends the rooms does not know that the user is
+    // connected to the other one, which cannot answer.
+    let one = CoreProvider::attached(setup(), runtime().with_backplane(log)).await;
+    let two = CoreProvider::attached(setup(), runtime().with_backplane(faulty.clone())).await;
+    faulty.set_fault(Some(AppendFault::Mute));
     one.dispatcher.join_room("ann", "team").await.unwrap();
     let mut remote = Guest::by_session(&two, Visitor::user("ann")).await;
-    two.dispatcher.to_room("team", note("1")).await.unwrap();
+    let mut other = Guest::by_session(&two, Visitor::user("bob")).await;
+    one.dispatcher.to_room("team", note("1")).await.unwrap();
     assert!(remote.texts_until("1").await.is_empty());
     assert_eq!(remote.closed().await.code, Some(CloseReason::RESTART.code()));
     assert!(!is_member(&two).await);
     let resumed = Guest::by_session(&two, Visitor::user("ann").resume(&remote.cursor)).await;
     assert_eq!(reason(&resumed), "expired");
-    let other = Guest::by_session(&two, Visitor::user("bob").resume(&remote.cursor)).await;
-    assert_eq!(reason(&other), "resumed", "other users are not affected");
+    one.dispatcher.to_user("bob", note("2")).await.unwrap();
+    assert!(other.texts_until("2").await.is_empty(), "other users are not affected");
+}
+
+#[tokio::test(start_paused = true)]
+async fn user_whom_the_directory_does_not_know_keeps_its_rooms() {
+    let backplane = MemoryBackplane::default();
+    let [one, two] = two_nodes(&backplane, false).await;
+    one.dispatcher.join_room("ann", "team").await.unwrap();
+    one.dispatcher.join_room_in("acme", "bob", "team").await.unwrap();
+    let mut ann = Guest::by_session(&two, Visitor::user("ann").tenant("acme")).await;
+    let mut bob = Guest::by_session(&two, Visitor::user("bob").tenant("acme")).await;
+    tokio::time::sleep(AGE * 40).await;
+    assert!(count(&backplane, "check").await > 1, "the first node asks again and again");
+    assert_eq!(absence_records(&backplane).await, 0);
+    one.dispatcher.to_room("team", note("1")).await.unwrap();
+    assert!(ann.texts_until("1").await.is_empty() && bob.texts_until("1").await.is_empty());
+    drop((ann, bob));
+    tokio::time::sleep(AGE * 20).await;
+    assert!(!is_member(&one).await && !is_member(&two).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn user_who_connects_after_the_question_keeps_its_rooms() {
+    let backplane = MemoryBackplane::default();
+    let [one, two] = two_nodes(&backplane, false).await;
+    one.dispatcher.join_room("ann", "team").await.unwrap();
+    eventually_in_log(&backplane, "check").await;
+    let mut ann = Guest::by_session(&two, Visitor::user("ann")).await;
+    eventually_in_log(&backplane, "present").await;
+    tokio::time::sleep(AGE * 20).await;
+    assert_eq!(absence_records(&backplane).await, 0);
+    two.dispatcher.to_room("team", note("1")).await.unwrap();
+    assert!(ann.texts_until("1").await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn outage_counts_for_no_absence() {
+    let backplane = FaultyBackplane::new(MemoryBackplane::default());
+    let age = Duration::from_secs(60);
+    let setup = Setup::default().with_window(WindowConfig::default().with_age(age));
+    let provider = CoreProvider::attached(setup, runtime().with_backplane(backplane.clone())).await;
+    provider.dispatcher.join_room("ann", "team").await.unwrap();
+    tokio::time::sleep(age / 2).await;
+    provider.lose_log(&backplane).await;
+    tokio::time::sleep(age * 3).await;
+    provider.regain_log(&backplane).await;
+    tokio::time::sleep(age - Duration::from_secs(2)).await;
+    assert!(is_member(&provider).await, "its time begins when it can connect again");
+    tokio::time::sleep(age * 4).await;
+    assert!(!is_member(&provider).await);
 }
 
 #[tokio::test(start_paused = true)]
@@ -270,7 +335,7 @@ struct Counting(MemoryDirectory, AtomicUsize);
 
 #[async_trait]
 impl Directory for Counting {
-    async fn update(&self, node: NodeId, changes: &[DirectoryChange], lease: Duration) -> Result<Incarnation> {
+    async fn update(&self, node: &NodeInfo, changes: &[DirectoryChange], lease: Duration) -> Result<Incarnation> {
         self.0.update(node, changes, lease).await
     }
 
@@ -279,8 +344,20 @@ impl Directory for Counting {
         self.0.of_user(user).await
     }
 
-    async fn of_tenant(&self, tenant: &str) -> Result<Vec<Presence>> {
-        self.0.of_tenant(tenant).await
+    async fn nodes(&self) -> Result<Vec<NodeInfo>> {
+        self.0.nodes().await
+    }
+
+    async fn users(&self, online: &OnlineIn, after: Option<OnlineUser>, most: usize) -> Result<Vec<OnlineUser>> {
+        self.0.users(online, after, most).await
+    }
+
+    async fn among(&self, users: &[OnlineUser]) -> Result<Vec<OnlineUser>> {
+        self.0.among(users).await
+    }
+
+    async fn count(&self, online: &OnlineIn) -> Result<OnlineCount> {
+        self.0.count(online).await
     }
 }
 

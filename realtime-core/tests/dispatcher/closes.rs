@@ -22,19 +22,19 @@ async fn close_reaches_node_with_lagging_pipe() {
     let (one, two) = two_nodes().await;
     let mut remote = Guest::by_session(&two, Visitor::user("ann")).await;
     flood(&one).await;
-    assert_eq!(one.close(Target::user("ann"), CloseReason::KICKED).await.unwrap(), 0);
+    assert_eq!(one.close(Target::user("ann"), CloseReason::KICKED).await.unwrap(), 1);
     flood(&one).await;
     assert_eq!(remote.closed().await.code, KICKED);
 }
 
 #[tokio::test]
-async fn close_counts_this_node_and_spares_new_connections() {
+async fn close_counts_all_nodes_and_spares_new_connections() {
     let (one, two) = two_nodes().await;
     let mut local = Guest::by_session(&one, Visitor::user("ann")).await;
     let mut remote =
         [Guest::by_session(&two, Visitor::user("ann")).await, Guest::by_session(&two, Visitor::user("ann")).await];
     let mut other = Guest::by_session(&two, Visitor::user("bob")).await;
-    assert_eq!(one.close(Target::user("ann"), CloseReason::KICKED).await.unwrap(), 1);
+    assert_eq!(one.close(Target::user("ann"), CloseReason::KICKED).await.unwrap(), 3);
     let mut later = vec![Guest::by_session(&one, Visitor::user("ann")).await];
     assert_eq!(local.closed().await.code, KICKED);
     for guest in &mut remote {
@@ -46,7 +46,7 @@ async fn close_counts_this_node_and_spares_new_connections() {
     for guest in later.iter_mut().chain([&mut other]) {
         assert!(guest.texts_until("end").await.is_empty());
     }
-    assert_eq!(two.close(Target::user("ann"), CloseReason::KICKED).await.unwrap(), 1);
+    assert_eq!(two.close(Target::user("ann"), CloseReason::KICKED).await.unwrap(), 2);
     for guest in &mut later {
         assert_eq!(guest.closed().await.code, KICKED);
     }

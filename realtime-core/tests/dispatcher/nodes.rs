@@ -5,7 +5,8 @@ use std::sync::Arc;
 use crate::support::{CoreProvider, Guest, eventually, note, runtime, until_online};
 use realtime_core::spi::Position;
 use realtime_core::{
-    CloseReason, MemoryBackplane, MemoryDirectory, RealtimeBroadcast, RealtimeProvider, RoomMembership, Target,
+    CloseReason, MemoryBackplane, MemoryDirectory, OnlineCount, OnlineIn, RealtimeBroadcast, RealtimeProvider,
+    RoomMembership, Target,
 };
 use realtime_testkit::conformance::{Setup, Visitor};
 
@@ -106,7 +107,7 @@ async fn volatile_and_direct_events_and_closes_reach_other_node() {
     one.dispatcher.send(Target::connection(remote.id), note("for one")).await.unwrap();
     assert_eq!(remote.next().await.payload, "for one");
     let closed = one.close(Target::user("ann"), CloseReason::KICKED).await.unwrap();
-    assert_eq!(closed, 0, "no connection of this node");
+    assert_eq!(closed, 1, "of the other node");
     assert_eq!(remote.closed().await.code, Some(4000));
     assert!(other.texts(&one).await.is_empty());
 }
@@ -151,9 +152,14 @@ async fn directory_lists_connections_of_both_nodes() {
     let remote = Guest::by_sink(&two, Visitor::user("ann").tenant("globex")).await;
     let directory = Arc::clone(one.dispatcher.runtime().unwrap().tracker.directory());
     until_online(&*directory, 2).await;
-    let acme = directory.of_tenant("acme").await.unwrap();
-    assert_eq!((acme.len(), acme[0].connection, acme[0].provider.as_str()), (1, local.id, "core"));
-    assert_eq!(directory.of_tenant("globex").await.unwrap()[0].connection, remote.id);
+    let node = |provider: &CoreProvider| provider.dispatcher.runtime().unwrap().log.node().id;
+    let online = directory.of_user("ann").await.unwrap();
+    for (guest, tenant, node) in [(&local, "acme", node(&one)), (&remote, "globex", node(&two))] {
+        let entry = online.iter().find(|entry| entry.connection == guest.id).unwrap();
+        assert_eq!((entry.tenant.as_deref(), entry.node, &*entry.provider), (Some(tenant), node, "core"));
+        let tenant = OnlineIn::Tenant(tenant.to_owned());
+        assert_eq!(directory.count(&tenant).await.unwrap(), OnlineCount::new(1, 1));
+    }
     drop(local);
     until_online(&*directory, 1).await;
     assert_eq!(directory.of_user("ann").await.unwrap()[0].connection, remote.id);

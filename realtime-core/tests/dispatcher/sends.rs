@@ -7,7 +7,8 @@ use crate::support::{CoreProvider, Guest, in_time, note, runtime};
 use futures_util::StreamExt;
 use realtime_core::spi::Backplane;
 use realtime_core::{
-    ConnectionId, Error, MemoryBackplane, OutboxConfig, RealtimeBroadcast, RealtimeProvider, RoomDelivery, Target,
+    ConnectionId, Error, MemoryBackplane, NodeId, OutboxConfig, RealtimeBroadcast, RealtimeProvider, RoomDelivery,
+    Target,
 };
 use realtime_testkit::conformance::{Setup, Visitor};
 
@@ -49,7 +50,7 @@ async fn room_delivery_is_decided_by_the_receiving_node() {
 async fn connection_event_is_published_only_if_not_local() {
     let backplane = MemoryBackplane::default();
     let one = node(&backplane, Setup::default()).await;
-    let mut pipe = backplane.subscribe().await.unwrap();
+    let mut pipe = backplane.subscribe(NodeId::random()).await.unwrap();
     let mut local = Guest::by_session(&one, Visitor::user("ann")).await;
     one.dispatcher.send(Target::connection(local.id), note("here")).await.unwrap();
     assert_eq!(local.next().await.payload, "here");

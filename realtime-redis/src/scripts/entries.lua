@@ -1,19 +1,16 @@
--- Keeps the indexes of entries by user and by tenant. Put before the scripts that call it. An index
--- is a sorted set of texts: the name with its length, the node, the connection.
+-- Keeps the index of entries. Put before the scripts that call it.
 
-local function clock()
-  local time = redis.call('TIME')
-  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-end
-
--- Calls a command for the places of an entry in both indexes.
-local function for_index(users, tenants, node, connection, json, call)
+-- Calls a command for the places of an entry in the index.
+local function for_places(index, node, connection, json, call)
   local ok, presence = pcall(cjson.decode, json)
-  if not ok then return end
-  for index, name in pairs({ [users] = presence.user, [tenants] = presence.tenant }) do
-    if type(name) == 'string' then
-      call(index, string.format('%d:', #name) .. name .. ':' .. node .. ':' .. connection)
-    end
+  if not ok or type(presence) ~= 'table' then return end
+  local function text(name) return type(name) == 'string' and name or '' end
+  local user, tenant = text(presence.user), text(presence.tenant)
+  local rest = '\0' .. user .. '\0' .. tenant .. '\0' .. node .. ':' .. connection
+  call(index, 'e' .. rest)
+  if tenant ~= '' then call(index, 't' .. tenant .. rest) end
+  for _, room in ipairs(type(presence.rooms) == 'table' and presence.rooms or {}) do
+    call(index, 'r' .. room .. rest)
   end
 end
 
@@ -21,11 +18,11 @@ local function add(index, place) redis.call('ZADD', index, 0, place) end
 local function remove(index, place) redis.call('ZREM', index, place) end
 
 -- Removes up to 1,000 entries of a node.
-local function clear_some(entries, users, tenants, node)
+local function clear_some(entries, index, node)
   local some = redis.call('HRANDFIELD', entries, 1000, 'WITHVALUES')
   for at = 1, #some, 2 do
     if some[at] ~= 'incarnation' then
-      for_index(users, tenants, node, some[at], some[at + 1], remove)
+      for_places(index, node, some[at], some[at + 1], remove)
       redis.call('HDEL', entries, some[at])
     end
   end

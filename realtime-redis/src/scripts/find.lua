@@ -1,23 +1,14 @@
-#!lua flags=no-writes
--- Returns node and connection of each entry of a name, on nodes whose lease is valid.
--- KEYS: users or tenants, nodes
--- ARGV: the name with its length
+-- Returns node and connection of each entry of a user, on nodes whose lease is valid.
+-- KEYS: index, nodes
+-- ARGV: user
 
-local time = redis.call('TIME')
-local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-local places = redis.call('ZRANGEBYLEX', KEYS[1], '[' .. ARGV[1], '(' .. ARGV[1] .. '\255')
-local found, valid = {}, {}
-for _, place in ipairs(places) do
-  local node, connection = string.match(string.sub(place, #ARGV[1] + 1), '^(%x+):(%x+)$')
-  if node then
-    if valid[node] == nil then
-      local lease = redis.call('ZSCORE', KEYS[2], node)
-      valid[node] = lease and tonumber(lease) > now or false
-    end
-    if valid[node] then
-      found[#found + 1] = node
-      found[#found + 1] = connection
-    end
+local prefix = 'e\0' .. ARGV[1] .. '\0'
+local is_valid, found = leases(KEYS[2]), {}
+for _, place in ipairs(redis.call('ZRANGEBYLEX', KEYS[1], '[' .. prefix, '(' .. prefix .. '\255')) do
+  local _, node, connection = parts(place, 'e')
+  if node and is_valid(node) then
+    found[#found + 1] = node
+    found[#found + 1] = connection
   end
 end
 return found

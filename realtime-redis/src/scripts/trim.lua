@@ -38,6 +38,8 @@ local function edit_tenant(bare, of, change, at)
     for room, joined in pairs(of.own) do
       if joined <= change.absent then of.own[room] = nil end
     end
+  elseif change.present then
+    for room in pairs(of.own) do of.own[room] = at end
   end
 end
 
@@ -63,6 +65,8 @@ local function edit_bare(bare, tenants, change, at)
         if not bare[room] then of.shut_out[room] = nil end
       end
     end
+  elseif change.present then
+    for room in pairs(bare) do bare[room] = at end
   end
 end
 

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use realtime_core::spi::Backplane;
-use realtime_core::{Error, EventId, Result};
+use realtime_core::{Error, EventId, NodeId, Result};
 use realtime_redis::{RedisBackplane, RedisConfig};
 use realtime_testkit::in_time;
 
@@ -65,10 +65,10 @@ async fn prefixes_share_nothing() {
     let server = Server::start().await;
     let named = |prefix: &str| connect_with(&server, RedisConfig::default().with_prefix(prefix));
     let (one, other) = (named("one").await, named("other").await);
-    let mut pipe = other.subscribe().await.unwrap();
+    let mut pipe = other.subscribe(NodeId::random()).await.unwrap();
     append(&one, "1").await;
-    one.publish(record("from one")).await.unwrap();
-    other.publish(record("from other")).await.unwrap();
+    one.publish(record("from one"), None).await.unwrap();
+    other.publish(record("from other"), None).await.unwrap();
     let heard = in_time("a message", futures_util::StreamExt::next(&mut pipe)).await.unwrap();
     let heard = heard.decode().unwrap();
     assert_eq!(&heard.event().unwrap().1.payload().bytes()[..], b"from other");

@@ -100,7 +100,7 @@ async fn append_without_a_server_has_an_outcome_within_2_s() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     assert!(refused > 0, "expected refusals");
-    assert!(log.state().await.is_err() && log.publish(record("x")).await.is_err());
+    assert!(log.state().await.is_err() && log.publish(record("x"), None).await.is_err());
     server.restart().await;
     append_until_ok(&log, epoch, "after").await;
     let mut kept = texts(&log).await;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use realtime_core::spi::{Directory, Runtime};
-use realtime_core::{AllowRooms, Error, Event, RealtimeProvider, Target};
+use realtime_core::{AllowRooms, Error, Event, OnlineIn, RealtimeProvider, Target};
 use realtime_redis::RedisDirectory;
 use realtime_testkit::{ByQuery, Served, WsClient, in_time};
 use realtime_ws::{WsConfig, WsProvider};
@@ -96,7 +96,7 @@ async fn rooms_and_presence_are_those_of_all_nodes() {
     assert_eq!(notes(&mut ann, 2).await, ["1", "2"]);
     let directory = connect(&server).await.directory();
     until_online(&directory, 1).await;
-    assert_eq!(directory.of_tenant("acme").await.unwrap().len(), 1);
+    assert_eq!(directory.count(&OnlineIn::Tenant("acme".to_owned())).await.unwrap().connections, 1);
     ann.close().await.unwrap();
     until_online(&directory, 0).await;
 }

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use realtime_core::NodeId;
 use realtime_core::spi::Backplane;
 use realtime_testkit::in_time;
 
@@ -15,7 +16,7 @@ async fn until_heard(
 ) {
     let heard = async {
         loop {
-            let _ = log.publish(record(text)).await;
+            let _ = log.publish(record(text), None).await;
             if let Ok(Some(heard)) = tokio::time::timeout(Duration::from_millis(50), pipe.next()).await
                 && heard.decode().is_ok_and(|heard| heard.event().unwrap().1.payload().bytes() == text.as_bytes())
             {
@@ -30,7 +31,7 @@ async fn until_heard(
 async fn pipe_subscribes_again_after_its_connection_broke() {
     let mut server = Server::start().await;
     let log = connect(&server).await;
-    let mut pipe = log.subscribe().await.unwrap();
+    let mut pipe = log.subscribe(NodeId::random()).await.unwrap();
     until_heard(&log, &mut pipe, "before").await;
     server.command("CLIENT KILL TYPE pubsub").await;
     until_heard(&log, &mut pipe, "after the cut").await;

@@ -1,3 +1,5 @@
+mod pipe;
+mod rooms;
 mod steps;
 
 use std::sync::Arc;
@@ -38,6 +40,8 @@ macro_rules! backplane_conformance {
             keys_are_forgotten_in_a_new_epoch,
             known_key_appends_nothing,
             pipe_reaches_current_subscribers_only,
+            pipe_reaches_one_node,
+            probe_leaves_no_record,
             range_returns_records_after_a_position,
             records_are_returned_unchanged,
             records_keep_their_ids,
@@ -56,19 +60,20 @@ pub mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use futures_util::StreamExt;
     use futures_util::future::join_all;
-    use realtime_core::spi::{AppendError, Backplane, Entry, Epoch, Position, Record, RoomTable};
+    use realtime_core::spi::{AppendError, Backplane, Entry, Epoch, Position, Record};
     use realtime_core::{Event, EventId, Target};
 
     use super::BackplaneUnderTest;
+    pub use super::pipe::*;
+    pub use super::rooms::*;
     use super::steps::{
         append, append_as, append_with, assert_gapless_after, key, read, record_of, renew, state_of, text, texts,
     };
     use crate::in_time;
 
     /// Returns a backplane with empty logs, and its nodes.
-    async fn start<B: BackplaneUnderTest, const NODES: usize>() -> (B, [Arc<dyn Backplane>; NODES]) {
+    pub(super) async fn start<B: BackplaneUnderTest, const NODES: usize>() -> (B, [Arc<dyn Backplane>; NODES]) {
         let backplane = B::start().await;
         let nodes = join_all((0..NODES).map(|_| backplane.node())).await;
         (backplane, nodes.try_into().unwrap_or_else(|_| unreachable!("as many nodes as asked for")))
@@ -276,34 +281,6 @@ pub mod tests {
         }
     }
 
-    /// A published message reaches every current subscriber, the publisher's own included, and no
-    /// later one.
-    pub async fn pipe_reaches_current_subscribers_only<B: BackplaneUnderTest>() {
-        let (_backplane, [one, two]) = start::<B, 2>().await;
-        let publish = async |text: &str| {
-            one.publish(record_of(EventId::random(), text)).await.expect("published");
-        };
-        publish("unheard").await;
-        let mut own = one.subscribe().await.expect("subscribed");
-        let mut other = two.subscribe().await.expect("subscribed");
-        for n in 0..50 {
-            publish(&n.to_string()).await;
-        }
-        let mut late = two.subscribe().await.expect("subscribed");
-        publish("last").await;
-        for pipe in [&mut own, &mut other] {
-            for n in 0..50 {
-                let message = in_time("a message", pipe.next()).await.expect("a message");
-                assert_eq!(text(&message), n.to_string());
-            }
-        }
-        for pipe in [&mut own, &mut other, &mut late] {
-            let message = in_time("a message", pipe.next()).await.expect("a message");
-            assert_eq!(text(&message), "last");
-        }
-        assert_eq!(one.state().await.expect("a state").last, Position::START, "the pipe is not in the log");
-    }
-
     /// A record of any size is read unchanged, by range and tail, as a value or as bytes.
     pub async fn records_are_returned_unchanged<B: BackplaneUnderTest>() {
         let (_backplane, [node]) = start::<B, 1>().await;
@@ -369,61 +346,6 @@ pub mod tests {
             tokio::time::sleep(Duration::from_millis(20)).await;
         };
         assert_eq!(again.position, first.position.next());
-    }
-
-    /// The rooms at a position are those of the joins and leaves up to it, from every node.
-    pub async fn rooms_are_those_at_a_position<B: BackplaneUnderTest>() {
-        let backplane = B::start().await;
-        let (one, two) = (backplane.node().await, backplane.node().await);
-        let mut expected = RoomTable::default();
-        for record in room_records() {
-            let epoch = state_of(&one).await.epoch;
-            let position = one.append(epoch, Arc::clone(&record), None).await.expect("appended").position;
-            let earlier = two.rooms(position.previous()).await.expect("rooms");
-            assert_eq!(earlier, expected, "before {position}");
-            expected.apply(position, &record);
-            assert_eq!(two.rooms(position).await.expect("rooms"), expected, "at {position}");
-        }
-        assert!(expected.user("ann").is_some() && expected.user("bob").is_some() && expected.user("cid").is_none());
-    }
-
-    /// The joins and leaves whose records the log no longer holds still count.
-    pub async fn rooms_outlive_their_records<B: BackplaneUnderTest>() {
-        let backplane = B::start_with(5).await;
-        let node = backplane.node().await;
-        let mut expected = RoomTable::default();
-        let mut last = Position::START;
-        for record in room_records() {
-            let epoch = state_of(&node).await.epoch;
-            last = node.append(epoch, Arc::clone(&record), None).await.expect("appended").position;
-            expected.apply(last, &record);
-        }
-        for n in 0..5 {
-            append(&node, &n.to_string()).await;
-        }
-        assert!(state_of(&node).await.start >= last, "expected a log without these records");
-        assert_eq!(node.rooms(last).await.expect("rooms"), expected);
-        assert_eq!(node.rooms(Position::START).await.expect("rooms"), expected, "as of the log's start");
-    }
-
-    /// Returns joins and leaves, by bare names and in tenants.
-    fn room_records() -> Vec<Arc<Record>> {
-        let join = |user, tenant, room| Record::of_join(EventId::random(), user, tenant, room);
-        let leave = |user, tenant, room| Record::of_leave(EventId::random(), user, tenant, room);
-        let records = vec![
-            join("ann", None, "a"),
-            join("ann", Some("t"), "b"),
-            join("bob", None, "a"),
-            join("cid", None, "a"),
-            leave("ann", Some("t"), "a"),
-            join("ann", None, "a"),
-            leave("cid", None, "a"),
-            leave("ann", Some("t"), "b"),
-            join("ann", Some("u"), "räume"),
-            leave("bob", Some("t"), "a"),
-            leave("nobody", None, "a"),
-        ];
-        records.into_iter().map(Arc::new).collect()
     }
 
     /// A key is valid only in its epoch.

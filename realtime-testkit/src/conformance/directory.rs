@@ -24,14 +24,18 @@ macro_rules! directory_conformance {
         $crate::conformance_tests! { $directory; in directory:
             changes_are_applied_in_order,
             concurrent_updates_are_all_applied,
-            entries_are_found_by_user_and_by_tenant,
+            entries_are_found_by_user,
             entries_expire_with_the_lease,
             entries_of_a_renewed_lease_stay,
             entries_of_nodes_are_separate,
             incarnation_changes_after_a_loss,
             incarnation_is_kept_without_entries,
             incarnation_kept_past_the_lease_keeps_its_entries,
+            nodes_are_those_with_a_lease,
+            online_users_are_counted_and_paged,
+            online_users_are_found_among_others,
             repeated_changes_have_no_effect,
+            replaced_entry_is_in_its_new_rooms_only,
         }
     };
 }
@@ -44,7 +48,7 @@ pub mod tests {
     use futures_util::future::join_all;
     use realtime_core::spi::DirectoryChange::{Offline, Online};
     use realtime_core::spi::{Directory, DirectoryChange, Incarnation};
-    use realtime_core::{ConnectionId, NodeId, Presence};
+    use realtime_core::{ConnectionId, NodeId, NodeInfo, OnlineCount, OnlineIn, OnlineUser, Presence};
 
     use super::DirectoryUnderTest;
     use crate::{DEADLINE, in_time};
@@ -56,7 +60,8 @@ pub mod tests {
     fn presence(user: &str, tenant: Option<&str>) -> Presence {
         // An hour ago, in whole milliseconds, because a directory need not store finer times.
         let since = SystemTime::UNIX_EPOCH + Duration::from_millis(unix_millis() - 3_600_000);
-        let mut presence = Presence::new(ConnectionId::random(), "conformance", since).with_user(user);
+        let mut presence =
+            Presence::new(NodeId::random(), ConnectionId::random(), "conformance", since).with_user(user);
         presence.tenant = tenant.map(str::to_owned);
         presence
     }
@@ -72,7 +77,8 @@ pub mod tests {
         changes: &[DirectoryChange],
         lease: Duration,
     ) -> Incarnation {
-        in_time("an update", directory.update(node, changes, lease)).await.expect("the update is applied")
+        let node = NodeInfo::new(node);
+        in_time("an update", directory.update(&node, changes, lease)).await.expect("the update is applied")
     }
 
     fn sorted(mut presences: Vec<Presence>) -> Vec<Presence> {
@@ -84,10 +90,48 @@ pub mod tests {
         sorted(in_time("a user's connections", directory.of_user(user)).await.expect("the connections can be read"))
     }
 
-    async fn of_tenant(directory: &Arc<dyn Directory>, tenant: &str) -> Vec<Presence> {
-        sorted(
-            in_time("a tenant's connections", directory.of_tenant(tenant)).await.expect("the connections can be read"),
-        )
+    fn tenant(name: &str) -> OnlineIn {
+        OnlineIn::Tenant(name.to_owned())
+    }
+
+    fn room(name: &str) -> OnlineIn {
+        OnlineIn::Room(name.to_owned())
+    }
+
+    /// Returns the users who are online, read in pages of this size, as `user@tenant`.
+    async fn users(directory: &Arc<dyn Directory>, online: &OnlineIn, page: usize) -> Vec<String> {
+        let mut users: Vec<OnlineUser> = Vec::new();
+        loop {
+            let next = in_time("a page", directory.users(online, users.last().cloned(), page)).await.expect("a page");
+            assert!(next.len() <= page, "expected {page} users at most, got {}", next.len());
+            if next.is_empty() {
+                return users.iter().map(name).collect();
+            }
+            users.extend(next);
+        }
+    }
+
+    fn name(user: &OnlineUser) -> String {
+        format!("{}@{}", user.user, user.tenant.as_deref().unwrap_or_default())
+    }
+
+    async fn count(directory: &Arc<dyn Directory>, online: &OnlineIn) -> (u64, u64) {
+        let OnlineCount { users, connections, .. } =
+            in_time("a count", directory.count(online)).await.expect("a count");
+        (users, connections)
+    }
+
+    /// Waits until the directory answers a count: other nodes may find entries a little later.
+    async fn until_count_is(directory: &Arc<dyn Directory>, online: &OnlineIn, expected: (u64, u64)) {
+        let deadline = tokio::time::Instant::now() + DEADLINE;
+        loop {
+            let found = count(directory, online).await;
+            if found == expected {
+                return;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "expected {expected:?} of {online:?}, got {found:?}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     /// Waits until a user has exactly these connections: other nodes may find them a little later.
@@ -104,31 +148,115 @@ pub mod tests {
         }
     }
 
-    /// A connection is found by its user and its tenant, on every node, unchanged.
-    pub async fn entries_are_found_by_user_and_by_tenant<D: DirectoryUnderTest>() {
+    /// A connection is found by its user, on every node, unchanged.
+    pub async fn entries_are_found_by_user<D: DirectoryUnderTest>() {
         let directory = D::start().await;
         let (one, two) = (directory.node().await, directory.node().await);
-        let (acme, globex, none) =
-            (presence("ann", Some("acme")), presence("ann", Some("globex")), presence("ann", None));
-        let (bob, mut anonymous) = (presence("bob", Some("acme")), presence("", Some("acme")));
-        anonymous.user = None;
+        let acme = presence("ann", Some("acme")).with_rooms(["lobby", "räume"]);
+        let (globex, none) = (presence("ann", Some("globex")), presence("ann", None));
+        let (bob, other) = (presence("bob", Some("acme")), presence("anna", None));
         let here = [&acme, &globex, &bob].map(|presence| Online(presence.clone()));
         update(&one, NodeId::random(), &here, LONG).await;
-        update(&two, NodeId::random(), &[&none, &anonymous].map(|presence| Online(presence.clone())), LONG).await;
+        update(&two, NodeId::random(), &[Online(none.clone()), Online(other)], LONG).await;
         for node in [&one, &two] {
             until_user_is(node, "ann", &[&acme, &globex, &none]).await;
             until_user_is(node, "bob", &[&bob]).await;
-            assert_eq!(of_tenant(node, "globex").await, std::slice::from_ref(&globex));
             assert_eq!(of_user(node, "acme").await, []);
-            assert_eq!(of_tenant(node, "ann").await, []);
         }
-        // The anonymous connection may be found a little later, too.
-        let found = async {
-            while of_tenant(&one, "acme").await != sorted(vec![acme.clone(), bob.clone(), anonymous.clone()]) {
+    }
+
+    /// Users are counted once per tenant, and returned once, in order, in pages of any size.
+    pub async fn online_users_are_counted_and_paged<D: DirectoryUnderTest>() {
+        let directory = D::start().await;
+        let (one, two) = (directory.node().await, directory.node().await);
+        let mut anonymous = presence("", Some("acme")).with_rooms(["lobby"]);
+        anonymous.user = None;
+        let mut here = vec![anonymous, presence("ann", None), presence("ann", Some("globex"))];
+        here.extend((0..3).map(|_| presence("ann", Some("acme")).with_rooms(["lobby"])));
+        here.extend(["b", "bo", "bob", "Zoë", "ann-2"].map(|user| presence(user, Some("acme"))));
+        let there = [presence("bob", Some("acme")).with_rooms(["lobby", "team"]), presence("cid", None)];
+        update(&one, NodeId::random(), &here.into_iter().map(Online).collect::<Vec<_>>(), LONG).await;
+        update(&two, NodeId::random(), &there.map(Online), LONG).await;
+        let gone = [presence("gone", Some("acme")).with_rooms(["lobby"])];
+        update(&two, NodeId::random(), &gone.map(Online), Duration::from_millis(1)).await;
+        let of_acme = ["Zoë@acme", "ann@acme", "ann-2@acme", "b@acme", "bo@acme", "bob@acme"];
+        let everyone = ["Zoë@acme", "ann@", "ann@acme", "ann@globex"];
+        let everyone = [&everyone[..], &["ann-2@acme", "b@acme", "bo@acme", "bob@acme", "cid@"]].concat();
+        for node in [&one, &two] {
+            until_count_is(node, &OnlineIn::Everywhere, (9, 13)).await;
+            until_count_is(node, &tenant("acme"), (6, 10)).await;
+            until_count_is(node, &room("lobby"), (2, 5)).await;
+            assert_eq!(count(node, &tenant("acm")).await, (0, 0));
+            for page in [1, 2, 3, 100] {
+                assert_eq!(users(node, &OnlineIn::Everywhere, page).await, everyone);
+                assert_eq!(users(node, &tenant("acme"), page).await, of_acme);
+                assert_eq!(users(node, &tenant("globex"), page).await, ["ann@globex"]);
+                assert_eq!(users(node, &room("lobby"), page).await, ["ann@acme", "bob@acme"]);
+            }
+            // After somebody who is not online any more.
+            let after = OnlineUser::new("ann-1", Some("acme"));
+            let page = node.users(&tenant("acme"), Some(after), 1).await.expect("a page");
+            assert_eq!(page.iter().map(name).collect::<Vec<_>>(), ["ann-2@acme"]);
+        }
+    }
+
+    /// Those of some users who are online are found, in the order of the question.
+    pub async fn online_users_are_found_among_others<D: DirectoryUnderTest>() {
+        let directory = D::start().await;
+        let node = directory.node().await;
+        let online = [presence("ann", Some("acme")), presence("ann", None), presence("bob", None)];
+        update(&node, NodeId::random(), &online.map(Online), LONG).await;
+        until_count_is(&node, &OnlineIn::Everywhere, (3, 3)).await;
+        let asked = [("bob", None), ("ann", Some("globex")), ("ann", None), ("cid", None), ("bob", Some("acme"))];
+        let asked = asked.map(|(user, tenant)| OnlineUser::new(user, tenant));
+        let found = node.among(&asked).await.expect("an answer");
+        assert_eq!(found.iter().map(name).collect::<Vec<_>>(), ["bob@", "ann@"]);
+        assert_eq!(node.among(&[]).await.expect("an answer"), []);
+    }
+
+    /// The nodes are those whose lease is valid, with their names, whether or not they have
+    /// connections.
+    pub async fn nodes_are_those_with_a_lease<D: DirectoryUnderTest>() {
+        let directory = D::start().await;
+        let (one, two) = (directory.node().await, directory.node().await);
+        let named = NodeInfo::new(NodeId::random()).with_name("räumlich \"a\"");
+        let other = NodeInfo::new(NodeId::random());
+        one.update(&named, &[], LONG).await.expect("the update is applied");
+        two.update(&other, &[Online(presence("ann", None))], LONG).await.expect("the update is applied");
+        two.update(&NodeInfo::new(NodeId::random()), &[], SHORT / 2).await.expect("the update is applied");
+        let mut expected = vec![named, other];
+        expected.sort_by_key(|node| node.id);
+        for node in [&one, &two] {
+            let deadline = tokio::time::Instant::now() + DEADLINE;
+            loop {
+                let mut found = in_time("the nodes", node.nodes()).await.expect("the nodes");
+                found.sort_by_key(|node| node.id);
+                if found == expected {
+                    break;
+                }
+                assert!(tokio::time::Instant::now() < deadline, "expected {expected:?}, got {found:?}");
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
-        };
-        in_time("all connections of a tenant", found).await;
+        }
+    }
+
+    /// An entry that is sent again replaces the earlier one.
+    pub async fn replaced_entry_is_in_its_new_rooms_only<D: DirectoryUnderTest>() {
+        let directory = D::start().await;
+        let (node, id) = (directory.node().await, NodeId::random());
+        let ann = presence("ann", Some("acme")).with_rooms(["a", "b"]);
+        update(&node, id, &[Online(ann.clone())], LONG).await;
+        until_count_is(&node, &room("a"), (1, 1)).await;
+        let moved = ann.clone().with_rooms(["b", "c"]);
+        update(&node, id, &[Online(moved.clone())], LONG).await;
+        until_user_is(&node, "ann", &[&moved]).await;
+        let counts = [("a", (0, 0)), ("b", (1, 1)), ("c", (1, 1))];
+        for (name, expected) in counts {
+            assert_eq!(count(&node, &room(name)).await, expected, "{name}");
+        }
+        assert_eq!(count(&node, &tenant("acme")).await, (1, 1));
+        update(&node, id, &[Offline(ann.connection)], LONG).await;
+        until_count_is(&node, &room("b"), (0, 0)).await;
     }
 
     /// The last change of a connection in an update counts.
@@ -152,7 +280,7 @@ pub mod tests {
             assert_eq!(again, begun);
             until_user_is(&node, "ann", &[&ann]).await;
         }
-        assert_eq!(of_tenant(&node, "acme").await, [ann]);
+        assert_eq!(count(&node, &tenant("acme")).await, (1, 1));
     }
 
     /// A node that stops renewing loses all its entries.
@@ -164,7 +292,7 @@ pub mod tests {
         update(&two, NodeId::random(), &[Online(long.clone())], LONG).await;
         for node in [&one, &two] {
             until_user_is(node, "ann", &[&long]).await;
-            assert_eq!(of_tenant(node, "acme").await, []);
+            assert_eq!(count(node, &tenant("acme")).await, (0, 0));
         }
     }
 

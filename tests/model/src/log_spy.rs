@@ -9,7 +9,7 @@ use futures_util::stream::BoxStream;
 use realtime_core::spi::{
     AppendResult, Appended, Backplane, Entry, Epoch, LogState, Position, Record, RepeatKey, RoomTable, Stored, Tail,
 };
-use realtime_core::{Event, EventId, MemoryBackplane, Result, Target};
+use realtime_core::{Event, EventId, MemoryBackplane, NodeId, Result, Target};
 use realtime_testkit::FaultyBackplane;
 use serde_json::Value;
 use tokio::time::Instant;
@@ -257,11 +257,15 @@ impl Backplane for LogSpy {
         self.log.rooms(at).await
     }
 
-    async fn publish(&self, record: Arc<Record>) -> Result<()> {
-        self.log.publish(record).await
+    async fn publish(&self, record: Arc<Record>, to: Option<NodeId>) -> Result<()> {
+        self.log.publish(record, to).await
     }
 
-    async fn subscribe(&self) -> Result<BoxStream<'static, Stored>> {
-        self.log.subscribe().await
+    async fn subscribe(&self, node: NodeId) -> Result<BoxStream<'static, Stored>> {
+        self.log.subscribe(node).await
+    }
+
+    async fn probe(&self) -> Result<()> {
+        self.log.probe().await
     }
 }

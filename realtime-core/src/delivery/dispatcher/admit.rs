@@ -16,6 +16,7 @@ use crate::traits::runtime::Runtime;
 use crate::values::connection::{ConnectionId, ConnectionInfo};
 use crate::values::connection_data::ConnectionData;
 use crate::values::identity::Identity;
+use crate::values::member::Member;
 use crate::values::name::check_name;
 use crate::values::refusal::{Refusal, RefusalKind};
 use crate::values::target::Target;
@@ -197,16 +198,16 @@ impl<C: Codec> Dispatcher<C> {
     /// Asks the connections of this user for a sign of life, one round at a time.
     fn probe(&self, identity: &Identity) {
         if self.admission.begins_probe(identity) {
-            self.probe_user(identity);
+            Member::of(identity).iter().for_each(|member| self.probe_user(member));
         }
     }
 
-    /// Asks the connections of this user, of this tenant, for a sign of life.
-    pub(super) fn probe_user(&self, identity: &Identity) {
-        let Some(user) = identity.user_name() else { return };
-        let connections = self.hub.matching(&Target::user(user));
-        let own =
-            |connection: &&Arc<Connection<C::Frame>>| connection.info.identity.tenant_name() == identity.tenant_name();
+    /// Asks the connections of this user, of this tenant or without one, for a sign of life.
+    pub(super) fn probe_user(&self, member: &Member) {
+        let connections = self.hub.matching(&Target::user(&*member.user));
+        let own = |connection: &&Arc<Connection<C::Frame>>| {
+            connection.info.identity.tenant_name() == member.tenant.as_deref()
+        };
         connections.iter().filter(own).for_each(|connection| connection.probe());
     }
 
@@ -300,7 +301,9 @@ impl<C: Codec> Dispatcher<C> {
 
 /// Asks the connections of this user to all providers for a sign of life, one round at a time.
 fn probe_all(runtime: &Runtime, identity: &Identity) {
-    if runtime.slots.begins_probe(identity) {
-        runtime.log.feeds().iter().for_each(|feed| feed.probe(identity));
+    if runtime.slots.begins_probe(identity)
+        && let Some(member) = Member::of(identity)
+    {
+        runtime.log.feeds().iter().for_each(|feed| feed.probe(&member));
     }
 }

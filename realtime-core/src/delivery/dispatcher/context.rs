@@ -95,8 +95,7 @@ impl<C: Codec> Sends for Own<C> {
 
 impl<C: Codec> Control for Own<C> {
     fn enter(&self, room: &str) -> bool {
-        let enter = |connection: &Arc<Connection<_>>| self.dispatcher.hub.enter(connection.info.id, &room.into());
-        self.connection.as_ref().is_some_and(enter)
+        self.connection.as_ref().is_some_and(|connection| self.dispatcher.enter_room(connection.info.id, room))
     }
 
     fn subscribe<'a>(&'a self, cx: &'a Context, room: &'a str) -> BoxFuture<'a, Result<bool, Refusal>> {
@@ -106,13 +105,13 @@ impl<C: Codec> Control for Own<C> {
             allowed
                 .and_then(|_| self.check_rooms(connection, room))
                 .inspect_err(|refusal| log_refusal(&connection.info, room, refusal))?;
-            Ok(self.dispatcher.hub.enter(connection.info.id, &room.into()))
+            Ok(self.dispatcher.enter_room(connection.info.id, room))
         }
         .boxed()
     }
 
     fn leave(&self, room: &str) -> bool {
-        self.connection.as_ref().is_some_and(|connection| self.dispatcher.hub.leave(connection.info.id, room))
+        self.connection.as_ref().is_some_and(|connection| self.dispatcher.exit_room(connection.info.id, room))
     }
 
     fn is_in(&self, room: &str) -> bool {

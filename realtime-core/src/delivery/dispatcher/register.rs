@@ -1,7 +1,6 @@
 //! From an admitted request to a registered connection, and back out of the hub.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::SystemTime;
 use tokio::time::Instant;
 
 use tokio::sync::oneshot;
@@ -10,13 +9,14 @@ use tracing::Instrument;
 use crate::delivery::connection::{Connection, Lease};
 use crate::delivery::dispatcher::{Admitted, Dispatcher};
 use crate::delivery::outbox::Outbox;
-use crate::log::directory::{DirectoryChange, Presence};
+use crate::log::tracker::Change;
 use crate::traits::codec::Codec;
 use crate::traits::outlet::Outlet;
 use crate::values::ack::AckStatus;
 use crate::values::close::CloseReason;
 use crate::values::connection::{ConnectionId, ConnectionInfo};
 use crate::values::event::Event;
+use crate::values::node::NodeId;
 use crate::values::position::Position;
 use crate::values::stats::add;
 
@@ -34,7 +34,9 @@ impl<C: Codec> Dispatcher<C> {
             resumed = info.resumed,
             "connected"
         );
-        self.tell_directory(DirectoryChange::Online(Presence::of(info, SystemTime::now())));
+        if let Some(presence) = self.node_id().and_then(|node| self.hub.presence(node, info.id)) {
+            self.tell_directory(Change::Opened(presence));
+        }
         if let Some(disconnected) = hooks {
             self.running.tasks.spawn(self.run_hooks(&connection, disconnected));
         }
@@ -58,7 +60,7 @@ impl<C: Codec> Dispatcher<C> {
         let displayed = address.map(tracing::field::display);
         let span = tracing::info_span!("connection", provider, connection = %id, user, address = displayed);
         let lease = Lease { ticket, _task: self.running.tasks.token(), hooks };
-        self.hub.register(&identity.clone(), &rooms, |applied, ended| {
+        let (connection, awaited) = self.hub.register(&identity.clone(), &rooms, |applied, ended| {
             let (resume, reason) = self.resolve_cursor(cursor.as_deref(), applied, ended);
             let from = resume.unwrap_or(applied);
             let resumed = resume.is_some();
@@ -77,7 +79,9 @@ impl<C: Codec> Dispatcher<C> {
                 outlet,
             };
             (connection, from)
-        })
+        });
+        self.confirm_presence(awaited);
+        connection
     }
 
     fn welcome(&self, id: ConnectionId, position: Position, resumed: bool, reason: &str) -> C::Frame {
@@ -124,7 +128,7 @@ impl<C: Codec> Dispatcher<C> {
         for ask in asks {
             ask.settle(id, AckStatus::Gone, None);
         }
-        self.tell_directory(DirectoryChange::Offline(id));
+        self.tell_directory(Change::Closed(id));
         log_disconnect(connection, &reason);
         if let Some(hooks) = lease.and_then(|lease| lease.hooks) {
             // The task is gone when the runtime shuts down.
@@ -139,7 +143,12 @@ impl<C: Codec> Dispatcher<C> {
         connection.cut();
     }
 
-    fn tell_directory(&self, change: DirectoryChange) {
+    /// Returns this node, once the provider is attached.
+    pub(super) fn node_id(&self) -> Option<NodeId> {
+        self.runtime.get().map(|runtime| runtime.log.node().id)
+    }
+
+    pub(super) fn tell_directory(&self, change: Change) {
         if let Some(runtime) = self.runtime.get() {
             runtime.tracker.tell(change);
         }

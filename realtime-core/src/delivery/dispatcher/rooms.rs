@@ -5,8 +5,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::delivery::dispatcher::Dispatcher;
+use crate::log::tracker::Change;
 use crate::traits::broadcast::RoomMembership;
 use crate::traits::codec::Codec;
+use crate::values::connection::ConnectionId;
 use crate::values::error::Result;
 use crate::values::member::Member;
 
@@ -38,6 +40,26 @@ impl<C: Codec> RoomMembership for Arc<Dispatcher<C>> {
 }
 
 impl<C: Codec> Dispatcher<C> {
+    /// Adds a connection of this node to a room, from the current position on; `false` if it was in
+    /// already.
+    pub(crate) fn enter_room(&self, id: ConnectionId, room: &str) -> bool {
+        let entered = self.hub.enter(id, &room.into());
+        if entered {
+            self.tell_directory(Change::Rooms(id));
+        }
+        entered
+    }
+
+    /// Removes a connection of this node from a room that it entered itself; `false` if it was not
+    /// in.
+    pub(crate) fn exit_room(&self, id: ConnectionId, room: &str) -> bool {
+        let left = self.hub.leave(id, room);
+        if left {
+            self.tell_directory(Change::Rooms(id));
+        }
+        left
+    }
+
     fn rooms_of(&self, member: &Member) -> Result<Vec<String>> {
         member.check()?;
         Ok(self.hub().user_rooms(member))

@@ -1,8 +1,9 @@
 //! A provider's side of the log: each record goes into the window and the hub.
 
+use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::delivery::connection::Connection;
@@ -12,17 +13,17 @@ use crate::delivery::outbox::Pushed;
 use crate::delivery::window::{Content, Kind, Record as Kept, Series};
 use crate::log::backplane::LogState;
 use crate::log::feed::{Beginning, Feed, Placed, Wakes};
+use crate::log::presence::Presence;
 use crate::log::record::Body;
 use crate::traits::codec::Codec;
 use crate::traits::runtime::Runtime;
 use crate::values::ack::{AckStatus, Ask};
 use crate::values::close::CloseReason;
-use crate::values::connection::{ConnectionId, ConnectionInfo};
+use crate::values::connection::ConnectionId;
 use crate::values::cursor::Mark;
 use crate::values::drain::Drain;
 use crate::values::error::{Error, Result};
 use crate::values::event::Event;
-use crate::values::identity::Identity;
 use crate::values::member::Member;
 use crate::values::position::Position;
 use crate::values::receipt::{Delivered, Receipt};
@@ -46,13 +47,15 @@ impl<C: Codec> Dispatcher<C> {
         }
         let feed = self.unowned();
         tokio::spawn(Arc::clone(&feed).await_abandonment());
-        self.running.set_tracked(runtime.tracker.join(runtime.node, &runtime.log));
         runtime.slots.raise(self.config.delivery.limits.connections_per_user);
         let feed: Arc<dyn Feed> = feed;
         let sit = |seat| {
             let _ = self.running.seat.set(seat);
         };
-        let joined = runtime.log.join(&feed, runtime.node, sit).await;
+        let joined = runtime.log.join(&feed, sit).await;
+        // Not before: other nodes await reports about all records that are appended while this node
+        // has a lease.
+        self.running.set_tracked(runtime.tracker.join(&runtime.log));
         if self.is_closing() {
             // The dispatcher was shut down meanwhile.
             self.running.leave(&runtime);
@@ -75,7 +78,7 @@ impl<C: Codec> Dispatcher<C> {
         placed: &Placed<'_>,
         target: &Target,
         event: &Event,
-        deadline: SystemTime,
+        timeout: Duration,
         wakes: &mut Wakes,
     ) -> Outcome {
         let &Placed { position, mark, seen, ask, .. } = placed;
@@ -84,7 +87,7 @@ impl<C: Codec> Dispatcher<C> {
             ask.set_number(position.get());
             self.asks().begin(position.get(), Arc::clone(ask));
         }
-        let kind = Kind::Ask(deadline);
+        let kind = Kind::Ask(seen + timeout);
         self.keep((position, mark, seen), Content::Event { target: target.clone(), frame: frame.clone(), kind });
         let expect = |connection: &Connection<C::Frame>, pushed| {
             if let Some(ask) = ask {
@@ -116,8 +119,10 @@ impl<C: Codec> Dispatcher<C> {
         }
     }
 
-    /// Applies a record that no connection gets as a frame.
-    fn apply_change(&self, placed: &Placed<'_>) {
+    /// Applies a record that no connection gets as a frame; the outcome counts the connections that
+    /// it closes.
+    fn apply_change(&self, placed: &Placed<'_>) -> Outcome {
+        let mut closed = 0;
         let &Placed { position, mark, seen, ours, record, .. } = placed;
         self.keep((position, mark, seen), Content::Nothing);
         match &record.body {
@@ -132,10 +137,19 @@ impl<C: Codec> Dispatcher<C> {
             }
             Body::Close { target, reason } => {
                 self.hub.skip(position);
-                self.apply_close(position, target, reason);
+                closed = self.apply_close(position, target, reason);
             }
-            Body::Event { .. } | Body::Ask { .. } => {}
+            Body::Check { members } => {
+                let here = self.hub.check_absence(position, members, seen);
+                self.confirm_presence(here);
+            }
+            Body::Present { member } => self.hub.confirm_presence(position, member, seen),
+            // The first two are not for this function, the others not for a log.
+            Body::Ask { .. } | Body::Event { .. } | Body::Probe { .. } | Body::Received(_) | Body::Report(_) => {
+                self.hub.skip(position);
+            }
         }
+        Outcome { delivered: Delivered { matched: closed, ..Delivered::default() }, overflows: 0 }
     }
 
     /// Puts a record into the window. The next step of every caller is the one that makes the hub's
@@ -146,14 +160,14 @@ impl<C: Codec> Dispatcher<C> {
 
     /// Closes the connections of a target that were registered before this position. None while the
     /// window is filled, since all connections were registered after the records that are read into
-    /// it.
-    fn apply_close(&self, position: Position, target: &Target, reason: &CloseReason) {
+    /// it. Returns how many were not closed before.
+    fn apply_close(&self, position: Position, target: &Target, reason: &CloseReason) -> usize {
         if position.get() <= self.filled.load(Ordering::Acquire) {
-            return;
+            return 0;
         }
-        for connection in self.hub.matching(target).iter().filter(|connection| connection.registered_at < position) {
-            connection.close(reason.clone());
-        }
+        let matching = self.hub.matching(target);
+        let meant = matching.iter().filter(|connection| connection.registered_at < position);
+        meant.filter(|connection| connection.close(reason.clone())).count()
     }
 
     fn count_outcome(&self, outcome: Outcome) {
@@ -213,11 +227,8 @@ impl<C: Codec> Feed for Dispatcher<C> {
             Body::Event { target, event, widen } => {
                 self.apply_event(placed, &self.audience_of(target, *widen), event, wakes)
             }
-            Body::Ask { target, event, deadline } => self.apply_ask(placed, target, event, *deadline, wakes),
-            Body::Absent { .. } | Body::Close { .. } | Body::Join { .. } | Body::Leave { .. } => {
-                self.apply_change(placed);
-                Outcome::default()
-            }
+            Body::Ask { target, event, timeout } => self.apply_ask(placed, target, event, *timeout, wakes),
+            _ => self.apply_change(placed),
         };
         self.count_outcome(outcome);
         Receipt::new(record.id, Some(position), Some(outcome.delivered))
@@ -241,7 +252,9 @@ impl<C: Codec> Feed for Dispatcher<C> {
     }
 
     fn set_ready(&self, ready: bool) {
-        self.running.ready.store(ready, Ordering::Release);
+        if !self.running.ready.swap(ready, Ordering::AcqRel) && ready {
+            self.hub.restart_absences(Instant::now());
+        }
     }
 
     fn is_ready(&self) -> bool {
@@ -273,12 +286,24 @@ impl<C: Codec> Feed for Dispatcher<C> {
         self.deliver_now(target, event, widen).delivered
     }
 
-    fn for_each_connection(&self, call: &mut dyn FnMut(&ConnectionInfo)) {
-        self.hub.everyone().iter().for_each(|connection| call(&connection.info));
+    fn presence(&self, connection: ConnectionId) -> Option<Presence> {
+        self.hub.presence(self.node_id()?, connection)
     }
 
-    fn probe(&self, identity: &Identity) {
-        self.probe_user(identity);
+    fn presences(&self) -> Vec<Presence> {
+        self.hub.everyone().iter().filter_map(|connection| self.presence(connection.info.id)).collect()
+    }
+
+    fn probe(&self, member: &Member) {
+        self.probe_user(member);
+    }
+
+    fn members(&self, room: &str, from: Bound<&Member>, most: usize) -> Vec<Member> {
+        self.hub.members(room, from, most)
+    }
+
+    fn is_joined(&self, member: &Member, room: &str) -> bool {
+        self.hub.is_joined(member, room)
     }
 
     fn user_rooms(&self, member: &Member) -> Vec<String> {

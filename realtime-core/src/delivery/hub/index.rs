@@ -1,10 +1,10 @@
 use std::collections::{BTreeSet, HashMap};
+use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::time::Instant;
 
 use super::group::Group;
-use super::user::{JoinedRooms, User};
+use super::user::{AbsenceTimes, JoinedRooms, User};
 use super::visibility::Visibility;
 use crate::delivery::connection::Connection;
 use crate::delivery::membership::Memberships;
@@ -60,7 +60,9 @@ impl<F: Frame> Index<F> {
         }
     }
 
-    pub(super) fn insert(&mut self, connection: &Arc<Connection<F>>) {
+    /// Adds a connection; returns the users for whom another node awaits the answer that they are
+    /// connected.
+    pub(super) fn insert(&mut self, connection: &Arc<Connection<F>>) -> Vec<Member> {
         self.all.insert(connection);
         let identity = &connection.info.identity;
         if let Some(tenant) = identity.shared_tenant() {
@@ -68,11 +70,14 @@ impl<F: Frame> Index<F> {
         }
         if let Some(name) = identity.shared_user() {
             let user = self.users.entry(Arc::clone(name)).or_default();
-            user.insert(connection);
+            let [of_bare, of_tenant] = user.insert(connection);
             for room in user.joined_rooms(identity.tenant_name()) {
                 self.rooms.entry(Arc::clone(room)).or_default().insert(connection);
             }
+            let bare = of_bare.then(|| Member::bare(name));
+            return bare.into_iter().chain(Member::of(identity).filter(|_| of_tenant)).collect();
         }
+        Vec::new()
     }
 
     pub(super) fn remove(&mut self, connection: &Connection<F>, now: Instant) -> bool {
@@ -138,6 +143,32 @@ impl<F: Frame> Index<F> {
             remove_from(&mut self.rooms, room, id);
         }
         left
+    }
+
+    pub(super) fn find(&self, id: ConnectionId) -> Option<&Arc<Connection<F>>> {
+        self.all.find(id)
+    }
+
+    /// Returns the rooms that a connection entered itself.
+    pub(super) fn entered(&self, id: ConnectionId) -> impl Iterator<Item = &Arc<str>> {
+        self.entered.get(&id).into_iter().flat_map(Memberships::current)
+    }
+
+    /// Returns whether a user of a tenant, or without a tenant, is joined to a room.
+    pub(super) fn is_joined(&self, member: &Member, room: &str) -> bool {
+        self.users.get(&member.user).is_some_and(|user| user.is_joined(member.tenant.as_deref(), room))
+    }
+
+    /// Returns up to `most` of the users who are joined to a room, in their order, from this one
+    /// on; a user who is joined by the bare name has no tenant.
+    pub(super) fn members(&self, room: &str, from: Bound<&Member>, most: usize) -> Vec<Member> {
+        let joined = self.users.iter().flat_map(|(name, user)| {
+            user.tenants_in(room).map(|tenant| Member { user: Arc::clone(name), tenant: tenant.cloned() })
+        });
+        let mut members: Vec<_> = joined.filter(|member| (from, Bound::Unbounded).contains(member)).collect();
+        members.sort_unstable();
+        members.truncate(most);
+        members
     }
 
     pub(super) fn is_in(&self, id: ConnectionId, room: &str) -> bool {
@@ -259,13 +290,35 @@ impl<F: Frame> Index<F> {
         self.users.get_mut(&member.user)?.absent(member.tenant.as_deref())
     }
 
+    /// Notes the question whether any node has a connection of these users; returns those who have
+    /// one here.
+    pub(super) fn check(&mut self, members: &[Member], position: Position, now: Instant) -> Vec<Member> {
+        let mut is_here = |member: &&Member| {
+            let user = self.users.get_mut(&member.user);
+            user.is_some_and(|user| user.check(member.tenant.as_deref(), position, now))
+        };
+        members.iter().filter(|member| is_here(member)).cloned().collect()
+    }
+
+    /// Notes that a node has a connection of a user.
+    pub(super) fn confirm(&mut self, member: &Member, position: Position, now: Instant) {
+        if let Some(user) = self.users.get_mut(&member.user) {
+            user.confirm(member.tenant.as_deref(), position, now);
+        }
+    }
+
+    /// Restarts the absence of every user.
+    pub(super) fn restart_absences(&mut self, now: Instant) {
+        self.users.values_mut().for_each(|user| user.restart_absence(now));
+    }
+
     /// Forgets the memberships that no reader of the window needs any more. Returns up to `most`
-    /// users whose rooms should end because they have been absent for this long.
-    pub(super) fn forget(&mut self, start: Position, time: Duration, now: Instant, most: usize) -> Vec<Member> {
+    /// users for whose absence a record is due.
+    pub(super) fn forget(&mut self, start: Position, times: AbsenceTimes, now: Instant, most: usize) -> Vec<Member> {
         let mut absent = Vec::new();
         self.users.retain(|name, user| {
             !user.forget(start, |joined, tenant| {
-                if absent.len() < most && joined.is_absent(time, now) {
+                if absent.len() < most && joined.absence(times, now).is_some() {
                     absent.push(Member { user: Arc::clone(name), tenant: tenant.cloned() });
                 }
             })

@@ -43,7 +43,14 @@ pub(super) struct JoinedRooms {
     /// `true` if this node saw the last connection leave, or made the join if there never was one:
     /// it announces the absence first.
     ours: bool,
-    /// The time when the absence was last announced, if its record has not been applied yet.
+    /// `true` once this node has asked whether another one has a connection.
+    asked: bool,
+    /// The last such question of any node that has no answer: its position, and when it was applied
+    /// here.
+    checked: Option<(Position, Instant)>,
+    /// The last answer: a record up to which an absence is no reason to end rooms.
+    confirmed: Option<Position>,
+    /// The time when a record about the absence was last appended, if it has not been applied yet.
     announced_at: Option<Instant>,
     /// The last record that ended rooms by absence: earlier cursors of these users are expired.
     ended: Option<Position>,
@@ -54,6 +61,24 @@ pub(super) struct JoinedRooms {
 const PATIENCE: u32 = 3;
 /// The time after which an absence is announced again, if its record has not been applied.
 const ANNOUNCE_AGAIN: Duration = Duration::from_secs(10);
+
+/// The state of an absence that is long enough to end rooms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Absence {
+    /// No question whether another node has a connection.
+    Unchecked,
+    /// No answer in time to the question at this position.
+    Unanswered(Position),
+}
+
+/// The times after which an absence counts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AbsenceTimes {
+    /// The time without a connection.
+    pub(crate) age: Duration,
+    /// The time without an answer of another node.
+    pub(crate) answer: Duration,
+}
 
 /// A user's joins for the connections of one tenant, as of one moment.
 #[derive(Clone, Debug, Default)]
@@ -70,14 +95,36 @@ impl<F> Default for User<F> {
 }
 
 impl<F> User<F> {
-    pub(super) fn insert(&mut self, connection: &Arc<Connection<F>>) {
+    /// Adds a connection; returns whether a question is to be answered for the bare name, and for
+    /// the connection's tenant.
+    pub(super) fn insert(&mut self, connection: &Arc<Connection<F>>) -> [bool; 2] {
         self.connections.insert(connection);
-        self.bare.set_online();
-        if let Some(tenant) = connection.info.identity.shared_tenant() {
-            let tenant = self.tenants.entry(Arc::clone(tenant)).or_default();
-            tenant.online += 1;
-            tenant.own.set_online();
+        let of_bare = self.bare.set_online();
+        let Some(tenant) = connection.info.identity.shared_tenant() else { return [of_bare, false] };
+        let tenant = self.tenants.entry(Arc::clone(tenant)).or_default();
+        tenant.online += 1;
+        [of_bare, tenant.own.set_online()]
+    }
+
+    /// Returns whether a connection is registered for which the rooms of the bare name, or those of
+    /// a tenant, hold; if not, notes the question at this position.
+    pub(super) fn check(&mut self, tenant: Option<&str>, position: Position, now: Instant) -> bool {
+        if self.is_online(tenant) {
+            return true;
         }
+        self.joined_by(tenant).into_iter().for_each(|joined| joined.check(position, now));
+        false
+    }
+
+    /// Notes that a node has a connection: the absence begins anew.
+    pub(super) fn confirm(&mut self, tenant: Option<&str>, position: Position, now: Instant) {
+        self.joined_by(tenant).into_iter().for_each(|joined| joined.confirm(position, now));
+    }
+
+    /// Restarts the absence of all connections, as seen from this node.
+    pub(super) fn restart_absence(&mut self, now: Instant) {
+        let of_tenants = self.tenants.values_mut().map(|tenant| &mut tenant.own);
+        std::iter::once(&mut self.bare).chain(of_tenants).for_each(|joined| joined.restart_absence(now));
     }
 
     /// Removes a connection; returns whether nothing is left to keep.
@@ -163,6 +210,14 @@ impl<F> User<F> {
         tenant.into_iter().flat_map(|tenant| tenant.own.rooms.current()).chain(bare)
     }
 
+    /// Returns the tenants in which the user is joined to a room; `None` for the bare name, which
+    /// means all tenants.
+    pub(super) fn tenants_in(&self, room: &str) -> impl Iterator<Item = Option<&Arc<str>>> {
+        let bare = self.bare.rooms.is_in(room).then_some(None);
+        let of_tenants = self.tenants.iter().filter(|(_, tenant)| tenant.own.rooms.is_in(room));
+        bare.into_iter().chain(of_tenants.map(|(name, _)| Some(name)))
+    }
+
     /// Returns the rooms that the user is joined to in any tenant; some may come twice.
     pub(super) fn all_joined_rooms(&self) -> impl Iterator<Item = &Arc<str>> {
         let of_tenants = self.tenants.values().flat_map(|tenant| tenant.own.rooms.current());
@@ -199,11 +254,14 @@ impl<F> User<F> {
     /// Returns the rooms joined by the bare name, or with a tenant, if no connection is registered
     /// for which they hold.
     pub(super) fn absent(&mut self, tenant: Option<&str>) -> Option<&mut JoinedRooms> {
-        let is_online = match tenant {
+        if self.is_online(tenant) { None } else { self.joined_by(tenant) }
+    }
+
+    fn is_online(&self, tenant: Option<&str>) -> bool {
+        match tenant {
             None => !self.connections.is_empty(),
-            Some(name) => self.tenants.get(name).is_none_or(|tenant| tenant.online > 0),
-        };
-        if is_online { None } else { self.joined_by(tenant) }
+            Some(name) => self.tenants.get(name).is_some_and(|tenant| tenant.online > 0),
+        }
     }
 
     /// Forgets the memberships that no reader of the window needs any more, and calls `absent` with
@@ -274,10 +332,13 @@ impl JoinedRooms {
         self.rooms.enter(room, at);
     }
 
-    fn set_online(&mut self) {
+    /// Ends the absence; returns whether there is a question to answer.
+    fn set_online(&mut self) -> bool {
         self.offline_since = None;
         self.ours = false;
+        self.asked = false;
         self.announced_at = None;
+        self.checked.take().is_some()
     }
 
     fn set_offline(&mut self, now: Instant) {
@@ -285,31 +346,61 @@ impl JoinedRooms {
         self.ours = true;
     }
 
-    /// Returns whether the rooms should end, because no connection for which they hold has been
-    /// registered for this long.
-    pub(super) fn is_absent(&self, time: Duration, now: Instant) -> bool {
-        let time = if self.ours { time } else { time.saturating_mul(PATIENCE) };
-        self.rooms.current().next().is_some()
-            && self.offline_since.is_some_and(|since| now.saturating_duration_since(since) > time)
-            && self.announced_at.is_none_or(|at| now.saturating_duration_since(at) > ANNOUNCE_AGAIN)
+    /// Returns the state of an absence for which a record is due: no connection for which the rooms
+    /// hold has been registered for long enough.
+    pub(super) fn absence(&self, times: AbsenceTimes, now: Instant) -> Option<Absence> {
+        let age = if self.ours { times.age } else { times.age.saturating_mul(PATIENCE) };
+        let is_due = self.rooms.current().next().is_some()
+            && self.offline_since.is_some_and(|since| now.saturating_duration_since(since) > age)
+            && self.announced_at.is_none_or(|at| now.saturating_duration_since(at) > ANNOUNCE_AGAIN);
+        match self.checked.filter(|_| self.asked) {
+            _ if !is_due => None,
+            None => Some(Absence::Unchecked),
+            Some((position, at)) => {
+                (now.saturating_duration_since(at) >= times.answer).then_some(Absence::Unanswered(position))
+            }
+        }
     }
 
-    /// Notes that the absence is being announced.
+    /// Notes that a record about the absence is being appended.
     pub(super) fn announce(&mut self, now: Instant) {
+        self.asked = true;
         self.announced_at = Some(now);
     }
 
     /// Restarts the absence: the user is connected to another node, which will see the last
     /// connection leave.
     pub(super) fn postpone(&mut self, now: Instant) {
-        self.offline_since = Some(now);
+        self.restart_absence(now);
         self.ours = false;
     }
 
+    fn check(&mut self, position: Position, now: Instant) {
+        self.checked = Some((position, now));
+        self.announced_at = None;
+    }
+
+    fn confirm(&mut self, position: Position, now: Instant) {
+        self.confirmed = Some(position);
+        self.postpone(now);
+    }
+
+    fn restart_absence(&mut self, now: Instant) {
+        self.offline_since = self.offline_since.map(|_| now);
+        self.asked = false;
+        self.checked = None;
+        self.announced_at = None;
+    }
+
     fn end(&mut self, seen: Position, at: Position, now: Instant) -> Vec<Arc<str>> {
+        if self.confirmed.is_some_and(|confirmed| confirmed > seen) {
+            return Vec::new();
+        }
         let rooms = self.rooms.leave_entered_by(seen, at);
         if !rooms.is_empty() {
             self.ended = Some(at);
+            self.asked = false;
+            self.checked = None;
             self.announced_at = None;
             // A room that was joined meanwhile ends after its own time.
             self.offline_since = self.offline_since.map(|_| now);
@@ -326,12 +417,17 @@ impl JoinedRooms {
         self.rooms.forget_before(start);
         self.left.retain(|_, left| *left > start);
         self.ended = self.ended.filter(|ended| *ended > start);
+        if self.rooms.is_empty() {
+            self.confirmed = None;
+        }
     }
 
     fn forget_all(&mut self) {
         self.rooms = Memberships::default();
         self.left = HashMap::new();
         self.ended = None;
+        self.confirmed = None;
+        self.checked = None;
     }
 
     fn is_empty(&self) -> bool {
@@ -357,21 +453,65 @@ impl Joined {
 mod tests {
     use super::*;
 
+    const TIMES: AbsenceTimes = AbsenceTimes { age: Duration::from_secs(60), answer: Duration::from_secs(10) };
+    const INSTANT: Duration = Duration::from_nanos(1);
+
+    fn joined(ours: bool, now: Instant) -> JoinedRooms {
+        let mut joined = JoinedRooms::default();
+        joined.join(&"r".into(), Position::new(1), Some(ours), now);
+        joined
+    }
+
     #[test]
     fn absence_ends_rooms_after_its_time_and_is_announced_again() {
-        let (time, instant) = (Duration::from_secs(60), Duration::from_nanos(1));
-        for (ours, limit) in [(true, time), (false, time * PATIENCE)] {
-            let joined_at = Instant::now();
-            let mut joined = JoinedRooms::default();
-            joined.join(&"r".into(), Position::new(1), Some(ours), joined_at);
-            let end = joined_at + limit;
-            assert!(!joined.is_absent(time, end) && joined.is_absent(time, end + instant), "ours: {ours}");
+        for (ours, limit) in [(true, TIMES.age), (false, TIMES.age * PATIENCE)] {
+            let start = Instant::now();
+            let (mut joined, end) = (joined(ours, start), start + limit);
+            assert_eq!(joined.absence(TIMES, end), None);
+            assert_eq!(joined.absence(TIMES, end + INSTANT), Some(Absence::Unchecked), "ours: {ours}");
             joined.announce(end);
-            assert!(
-                !joined.is_absent(time, end + ANNOUNCE_AGAIN) && joined.is_absent(time, end + ANNOUNCE_AGAIN + instant)
-            );
+            assert_eq!(joined.absence(TIMES, end + ANNOUNCE_AGAIN), None);
+            assert_eq!(joined.absence(TIMES, end + ANNOUNCE_AGAIN + INSTANT), Some(Absence::Unchecked));
             joined.end(Position::new(1), Position::new(2), end);
-            assert!(!joined.is_absent(time, end + time * 10), "no rooms are left");
+            assert_eq!(joined.absence(TIMES, end + limit * 10), None, "no rooms are left");
         }
+    }
+
+    #[test]
+    fn only_the_node_that_asked_ends_rooms_without_an_answer() {
+        let start = Instant::now();
+        let (mut asker, mut other) = (joined(true, start), joined(true, start));
+        let asked = start + TIMES.age + INSTANT;
+        asker.announce(asked);
+        [&mut asker, &mut other].into_iter().for_each(|joined| joined.check(Position::new(5), asked));
+        assert_eq!(asker.absence(TIMES, asked + TIMES.answer - INSTANT), None);
+        let unanswered = Some(Absence::Unanswered(Position::new(5)));
+        assert_eq!(asker.absence(TIMES, asked + TIMES.answer), unanswered);
+        assert_eq!(other.absence(TIMES, asked + TIMES.answer), Some(Absence::Unchecked), "it may ask itself");
+    }
+
+    #[test]
+    fn answer_or_outage_restarts_the_absence() {
+        let start = Instant::now();
+        let asked = start + TIMES.age + INSTANT;
+        let answered: [fn(&mut JoinedRooms, Instant); 2] =
+            [|joined, now| joined.confirm(Position::new(6), now), JoinedRooms::restart_absence];
+        for answer in answered {
+            let mut joined = joined(true, start);
+            joined.announce(asked);
+            joined.check(Position::new(5), asked);
+            answer(&mut joined, asked);
+            assert_eq!(joined.absence(TIMES, asked + TIMES.age), None);
+            assert_eq!(joined.absence(TIMES, asked + TIMES.age * PATIENCE + INSTANT), Some(Absence::Unchecked));
+        }
+    }
+
+    #[test]
+    fn rooms_of_a_user_who_was_present_after_the_question_stay() {
+        let now = Instant::now();
+        let mut joined = joined(true, now);
+        joined.confirm(Position::new(6), now);
+        assert!(joined.end(Position::new(5), Position::new(7), now).is_empty());
+        assert_eq!(joined.end(Position::new(8), Position::new(9), now).len(), 1);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
-use std::time::SystemTime;
+use tokio::time::Instant;
 
 use super::{Content, Inner, Kind, Series, Window};
 use crate::delivery::cuts::{LARGE, Large};
@@ -43,7 +43,7 @@ struct Reader<'a, F> {
     visibility: &'a Visibility,
     /// The end of the pass.
     until: Position,
-    now: SystemTime,
+    now: Instant,
     /// The newest event of each series that the reader gets in this pass.
     newest: HashMap<&'a Series, Option<Position>>,
     superseded: usize,
@@ -115,7 +115,7 @@ impl<F: Frame> Window<F> {
 
 impl<'a, F: Frame> Reader<'a, F> {
     fn new(inner: &'a Inner<F>, visibility: &'a Visibility, until: Position) -> Self {
-        Self { inner, visibility, until, now: SystemTime::now(), newest: HashMap::new(), superseded: 0 }
+        Self { inner, visibility, until, now: Instant::now(), newest: HashMap::new(), superseded: 0 }
     }
 
     /// Returns the positions after this one of all records whose targets may mean the reader.

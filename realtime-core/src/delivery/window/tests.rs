@@ -1,5 +1,5 @@
 use std::sync::{Mutex, OnceLock};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio_util::task::TaskTracker;
@@ -165,7 +165,7 @@ fn visibility(registered_at: u64, end: u64) -> Visibility {
     let (hub, identity) = (Hub::<Bytes>::new(OutboxConfig::default()), Identity::user("ann"));
     let ticket = Admission::new(Limits::default()).admit(&identity).unwrap();
     hub.skip(Position::new(registered_at));
-    let connection = hub.register(&identity.clone(), &[], |applied, _| {
+    let (connection, _) = hub.register(&identity.clone(), &[], |applied, _| {
         let connection = Connection {
             info: ConnectionInfo::new("test", identity),
             former: None,
@@ -216,7 +216,7 @@ fn cut(window: &Window<Bytes>, position: u64) {
 #[test]
 fn read_reports_large_events_only() {
     let window = Window::new(WindowConfig::default());
-    let deadline = SystemTime::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_secs(60);
     append(&window, 10, Kind::Event);
     append(&window, LARGE, Kind::Event);
     append(&window, LARGE + 1, Kind::Ask(deadline));
@@ -232,7 +232,7 @@ fn read_reports_large_events_only() {
 #[test]
 fn ask_is_read_by_earlier_connections_until_its_deadline() {
     let window = Window::new(WindowConfig::default());
-    let (now, minute) = (SystemTime::now(), Duration::from_secs(60));
+    let (now, minute) = (Instant::now(), Duration::from_secs(60));
     for (size, deadline) in [(1, now + minute), (2, now - minute), (3, now + minute)] {
         append(&window, size, Kind::Ask(deadline));
     }

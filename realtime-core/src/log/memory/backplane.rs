@@ -14,6 +14,7 @@ use crate::log::stored::Stored;
 use crate::values::cursor::Epoch;
 use crate::values::error::Result;
 use crate::values::event_id::EventId;
+use crate::values::node::NodeId;
 use crate::values::position::Position;
 
 /// The log and pipe of nodes that share this value; usually one. Records stay values.
@@ -104,13 +105,17 @@ impl Backplane for MemoryBackplane {
         Ok(self.log.rooms(at))
     }
 
-    async fn publish(&self, record: Arc<Record>) -> Result<()> {
-        self.pipe.publish(record);
+    async fn publish(&self, record: Arc<Record>, to: Option<NodeId>) -> Result<()> {
+        self.pipe.publish(record, to);
         Ok(())
     }
 
-    async fn subscribe(&self) -> Result<BoxStream<'static, Stored>> {
-        Ok(self.pipe.subscribe())
+    async fn subscribe(&self, node: NodeId) -> Result<BoxStream<'static, Stored>> {
+        Ok(self.pipe.subscribe(node))
+    }
+
+    async fn probe(&self) -> Result<()> {
+        Ok(())
     }
 }
 

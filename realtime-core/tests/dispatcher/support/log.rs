@@ -23,8 +23,8 @@ pub async fn read_log(backplane: &MemoryBackplane) -> Vec<Logged> {
         .map(|entry| {
             let record = entry.record.bytes();
             assert_eq!(record[0], 1);
-            let end = 5 + u32::from_be_bytes(record[1..5].try_into().unwrap()) as usize;
-            let header: Value = serde_json::from_slice(&record[5..end]).unwrap();
+            let end = 6 + u32::from_be_bytes(record[2..6].try_into().unwrap()) as usize;
+            let header: Value = serde_json::from_slice(&record[6..end]).unwrap();
             Logged { position: entry.position.get(), kind: header["kind"].clone(), payload: record.slice(end..) }
         })
         .collect()
