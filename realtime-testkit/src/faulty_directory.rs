@@ -44,6 +44,14 @@ impl FaultyDirectory {
         Self::default()
     }
 
+    /// Creates a directory with these entries, which others may share: its faults are its own.
+    #[must_use]
+    pub fn of(entries: Arc<MemoryDirectory>) -> Self {
+        let directory = Self::default();
+        directory.inner().entries = entries;
+        directory
+    }
+
     /// Loses the entries of all nodes.
     pub fn lose(&self) {
         self.inner().entries = Arc::default();

@@ -195,11 +195,7 @@ impl<C: Codec> Dispatcher<C> {
     }
 
     fn close_here(&self, target: &Target, reason: &CloseReason) -> usize {
-        let connections = self.hub.matching(target);
-        for connection in &connections {
-            connection.close(reason.clone());
-        }
-        connections.len()
+        self.hub.matching(target).iter().filter(|connection| connection.close(reason.clone())).count()
     }
 
     /// Returns the event for a client that the records between two positions are gone.

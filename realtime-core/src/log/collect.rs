@@ -8,7 +8,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use crate::log::handle::Log;
-use crate::log::report::{Item, Report, Settled};
+use crate::log::record::Body;
+use crate::log::report::{Item, Received, Report, Settled};
 use crate::log::shared::Shared;
 use crate::values::ack::{AckReply, Ask};
 use crate::values::error::{Error, Result};
@@ -94,6 +95,13 @@ impl Collecting {
 impl Drop for Collecting {
     fn drop(&mut self) {
         self.shared.collectors().remove(&self.record);
+        let open: Vec<_> = self.collector.state().open.iter().copied().collect();
+        // Without a runtime the nodes learn it with their next report.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        for node in open {
+            let (shared, received) = (Arc::clone(&self.shared), Received { record: self.record, items: None });
+            runtime.spawn(async move { shared.publish_to(node, Body::Received(received)).await });
+        }
     }
 }
 

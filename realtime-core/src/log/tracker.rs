@@ -61,8 +61,9 @@ struct Shared {
     directory: Arc<dyn Directory>,
     state: Mutex<State>,
     changed: Notify,
-    /// The number of changes that have been sent once, whatever the outcome.
-    offered: watch::Sender<u64>,
+    /// The number of changes that have been sent once, whatever the outcome; `None` before the first
+    /// update.
+    offered: watch::Sender<Option<u64>>,
     /// Locked by the task that updates the directory, one at a time; changes that one task did not
     /// get through are left to the next.
     offers: tokio::sync::Mutex<Offers>,
@@ -87,7 +88,7 @@ impl Tracker {
             directory,
             state: Mutex::default(),
             changed: Notify::new(),
-            offered: watch::Sender::new(0),
+            offered: watch::Sender::new(None),
             offers: tokio::sync::Mutex::default(),
         }))
     }
@@ -119,11 +120,12 @@ impl Tracker {
         self.0.changed.notify_one();
     }
 
-    /// Waits until the changes so far have been sent, whatever the outcome.
+    /// Waits until the lease has been renewed and the changes so far have been sent, whatever the
+    /// outcome.
     pub(crate) async fn offered(&self) {
         let count = self.0.state().count;
         let mut offered = self.0.offered.subscribe();
-        let _ = offered.wait_for(|offered| *offered >= count).await;
+        let _ = offered.wait_for(|offered| offered.is_some_and(|offered| offered >= count)).await;
     }
 }
 
@@ -170,7 +172,7 @@ impl Updates {
             if let Err(error) = self.update(&mut offers).await {
                 tracing::warn!(%error, "the directory could not be updated; retrying");
             }
-            self.shared.offered.send_replace(count);
+            self.shared.offered.send_replace(Some(count));
             if is_last {
                 return;
             }

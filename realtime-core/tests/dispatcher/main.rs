@@ -6,6 +6,7 @@ mod support;
 mod absence;
 mod apply;
 mod asks;
+mod asks_on_nodes;
 mod away;
 mod behind;
 mod closes;

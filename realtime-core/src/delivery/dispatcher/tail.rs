@@ -56,6 +56,7 @@ impl<C: Codec> Dispatcher<C> {
         // Not before: other nodes await reports about all records that are appended while this node
         // has a lease.
         self.running.set_tracked(runtime.tracker.join(&runtime.log));
+        runtime.tracker.offered().await;
         if self.is_closing() {
             // The dispatcher was shut down meanwhile.
             self.running.leave(&runtime);
