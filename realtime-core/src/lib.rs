@@ -46,6 +46,7 @@ pub use values::error::{BoxError, Error, Result};
 pub use values::event::{Event, Payload};
 pub use values::event_id::EventId;
 pub use values::handler_error::HandlerError;
+pub use values::health::Health;
 pub use values::identity::Identity;
 pub use values::inbound::{Inbound, InboundKind, InboundPayload};
 pub use values::node::{NodeId, NodeInfo};

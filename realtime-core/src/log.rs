@@ -12,6 +12,7 @@ pub(crate) mod envelope;
 pub(crate) mod feed;
 mod follow;
 pub(crate) mod handle;
+mod health;
 pub(crate) mod memory;
 mod online;
 mod pipe;

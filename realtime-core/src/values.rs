@@ -16,6 +16,7 @@ pub(crate) mod error;
 pub(crate) mod event;
 pub(crate) mod event_id;
 pub(crate) mod handler_error;
+pub(crate) mod health;
 pub(crate) mod identity;
 pub(crate) mod inbound;
 pub(crate) mod json;

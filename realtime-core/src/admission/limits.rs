@@ -143,6 +143,12 @@ impl Admission {
         Refusal::new(RefusalKind::UserLimit, "this user has too many connections").with_setting(self.setting)
     }
 
+    /// Returns how many connections a user of a tenant, or without a tenant, has, and may have.
+    pub(crate) fn connections_of(&self, member: &Member) -> (usize, usize) {
+        let here = self.lock().users.get(member).map_or(0, |user| user.connections);
+        (here, self.of_user.load(Ordering::Relaxed))
+    }
+
     /// Takes a slot, or waits for the next one of this user that is freed; as many may wait as
     /// there are slots.
     ///

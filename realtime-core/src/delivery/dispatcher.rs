@@ -6,6 +6,7 @@ mod absence;
 mod admit;
 mod ask;
 mod context;
+mod elsewhere;
 mod guard;
 mod life;
 mod owner;

@@ -11,7 +11,8 @@ use crate::log::backplane::{AppendError, Appended, Entry};
 use crate::log::feed::{Feed, Placed, Wakes};
 use crate::log::record::{Body, Record};
 use crate::log::repeat::RepeatKey;
-use crate::log::shared::{Shared, Tip, Waiting};
+use crate::log::shared::{Shared, TailEnd, Tip, Waiting};
+use crate::log::stored::RecordError;
 use crate::values::ack::{Acks, Ask};
 use crate::values::cursor::{Epoch, Mark};
 use crate::values::position::Position;
@@ -72,30 +73,41 @@ impl Shared {
         TryAppend::Applied(receipt)
     }
 
-    /// Applies a record that the tail loop has read; returns `false` if the loop has to open a new
-    /// tail.
-    pub(crate) fn apply(self: &Arc<Self>, entry: Entry, feeds: &[Arc<dyn Feed>]) -> bool {
+    /// Applies a record that the tail loop has read.
+    ///
+    /// # Errors
+    /// The reason why the loop must not read on.
+    pub(crate) fn apply(self: &Arc<Self>, entry: Entry, feeds: &[Arc<dyn Feed>]) -> Result<(), TailEnd> {
         let mut wakes = Wakes::default();
         let mut applied = self.lock_applied();
         if applied.held {
-            return false;
+            return Err(TailEnd::Rewind);
         }
         let tip = Tip { position: entry.position, id: entry.id };
-        self.apply_entry(entry, feeds, &mut wakes);
+        self.apply_entry(entry, feeds, &mut wakes).map_err(TailEnd::Outdated)?;
         if tip.position > applied.tip.position {
             applied.tip = tip;
         }
         drop(applied);
         wakes.wake();
-        true
+        Ok(())
     }
 
-    fn apply_entry(self: &Arc<Self>, entry: Entry, feeds: &[Arc<dyn Feed>], wakes: &mut Wakes) {
+    /// Applies a record, or skips one that cannot be read.
+    ///
+    /// # Errors
+    /// The error of a record that cannot be read, and must not be skipped.
+    fn apply_entry(
+        self: &Arc<Self>,
+        entry: Entry,
+        feeds: &[Arc<dyn Feed>],
+        wakes: &mut Wakes,
+    ) -> Result<(), RecordError> {
         let Entry { position, id, record } = entry;
         // The tail returns records again that some feeds have: for a provider that was attached
         // later, and for records that their sender has applied.
         if feeds.iter().all(|feed| feed.applied() >= position) {
-            return;
+            return Ok(());
         }
         for feed in feeds.iter().filter(|feed| feed.applied().next() < position) {
             tracing::warn!(provider = feed.provider(), %position, "the log has a gap");
@@ -103,22 +115,24 @@ impl Shared {
         }
         let record = match record.decode() {
             Ok(record) => record,
+            Err(error) if !error.is_skippable() => return Err(error),
             Err(error) => {
                 tracing::warn!(%position, %error, "a record was skipped");
                 for feed in feeds.iter().filter(|feed| feed.applied() < position) {
                     feed.count_skipped();
                     feed.pass(position, Mark::of(id), Instant::now());
                 }
-                return;
+                return Ok(());
             }
         };
         if record.node != self.node.id {
-            return self.apply_foreign(position, &record, feeds, wakes);
+            self.apply_foreign(position, &record, feeds, wakes);
+            return Ok(());
         }
         let waiter = self.take_waiter(record.id);
         let ask = waiter.as_ref().and_then(|waiter| waiter.ask.as_ref());
         let receipt = self.apply_to_feeds(position, &record, true, ask, feeds, wakes);
-        let Some(waiter) = waiter else { return };
+        let Some(waiter) = waiter else { return Ok(()) };
         if waiter.done.send(receipt).is_err()
             && matches!(record.body, Body::Ask { .. })
             && let Some(ask) = &waiter.ask
@@ -126,6 +140,7 @@ impl Shared {
             // The sender has dropped its future meanwhile: nothing waits for the answers.
             feeds.iter().for_each(|feed| feed.cancel_ask(position, ask));
         }
+        Ok(())
     }
 
     /// Applies a record of another node, and reports to that node what it awaits.

@@ -70,6 +70,10 @@ pub(crate) trait Feed: Send + Sync + 'static {
     /// Returns the value that was set last; not ready at first.
     fn is_ready(&self) -> bool;
 
+    /// Drains the provider of a node that cannot read the log any further, so that its clients
+    /// reconnect to a newer one.
+    fn drain_outdated(&self);
+
     /// Disconnects every connection, so that each client reconnects and starts again.
     fn disconnect_all(&self);
 

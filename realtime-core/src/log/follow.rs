@@ -12,7 +12,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 
 use crate::log::backplane::{LogState, Tail};
 use crate::log::feed::{Beginning, Feed};
-use crate::log::shared::{Applied, Shared, Tip};
+use crate::log::shared::{Applied, Shared, TailEnd, Tip};
 use crate::values::error::{Error, Result};
 use crate::values::position::Position;
 
@@ -38,15 +38,6 @@ pub(crate) struct Progress {
     retry: Duration,
 }
 
-/// The reason why a tail is no longer followed.
-enum TailEnd {
-    /// A new epoch of the log, to which the feeds have been switched.
-    NewEpoch,
-    /// A provider that was attached and reads from an earlier position.
-    Rewind,
-    Error(Error),
-}
-
 impl Progress {
     /// Creates the progress at a position after which nothing has been read yet; the node is ready
     /// with `last`.
@@ -65,6 +56,12 @@ impl Shared {
             match self.follow_tail(&mut progress, &mut ticks).await {
                 TailEnd::Rewind => ticks = tick_interval(&self.feeds()),
                 TailEnd::NewEpoch => self.set_ready(false),
+                TailEnd::Outdated(error) => {
+                    self.set_ready(false);
+                    tracing::error!(%error, "a newer node has written a record; this node is drained: start its newer build");
+                    self.feeds().iter().for_each(|feed| feed.drain_outdated());
+                    return;
+                }
                 TailEnd::Error(error) => {
                     self.set_ready(false);
                     tracing::warn!(%error, "the log cannot be read; retrying");
@@ -100,8 +97,9 @@ impl Shared {
                     progress.retry = FIRST_RETRY;
                     // Providers that were detached meanwhile are left out.
                     feeds = self.feeds();
-                    if !entries.into_iter().all(|entry| self.apply(entry, &feeds)) {
-                        return TailEnd::Rewind;
+                    let applied = entries.into_iter().try_for_each(|entry| self.apply(entry, &feeds));
+                    if let Err(end) = applied {
+                        return end;
                     }
                 }
                 Some(Some(Err(error))) => return TailEnd::Error(error),

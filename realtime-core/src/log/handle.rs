@@ -173,6 +173,7 @@ impl Shared {
                 *applied = Applied { tip: Tip::new(feed.start_in(found), beginning.before), held: true };
                 let progress = Progress::new(applied.tip, found.last);
                 tokio::spawn(stop.clone().run_until_cancelled_owned(Arc::clone(self).follow(progress)));
+                tokio::spawn(stop.clone().run_until_cancelled_owned(Arc::clone(self).watch_health()));
                 tokio::spawn(stop.run_until_cancelled_owned(Arc::clone(self).follow_pipe(pipe)));
             }
         }

@@ -12,7 +12,9 @@ use crate::log::backplane::Backplane;
 use crate::log::collect::Collector;
 use crate::log::directory::Directory;
 use crate::log::feed::Feed;
+use crate::log::health::Probes;
 use crate::log::report::Received;
+use crate::log::stored::RecordError;
 use crate::values::ack::Ask;
 use crate::values::cursor::Epoch;
 use crate::values::error::{Error, Result};
@@ -42,6 +44,7 @@ pub(crate) struct Shared {
     pub(super) collectors: Mutex<HashMap<EventId, Weak<Collector>>>,
     /// The reports of this node that are not all received, by the ids of the records.
     pub(super) reporters: Mutex<HashMap<EventId, watch::Sender<Received>>>,
+    pub(super) probes: Probes,
     /// The end of the log when this node began to read it: no other node awaits reports about
     /// records up to here.
     pub(super) first_read: AtomicU64,
@@ -68,6 +71,17 @@ pub(crate) struct Tip {
     /// The id; all zeros at the start, and for a record that this node never saw: such a position
     /// counts as lost only beyond the log's end.
     pub(crate) id: EventId,
+}
+
+/// The reason why a tail is no longer followed.
+pub(crate) enum TailEnd {
+    /// A new epoch of the log, to which the feeds have been switched.
+    NewEpoch,
+    /// A record of a newer node that changes what all nodes hold, and that this one cannot read.
+    Outdated(RecordError),
+    /// A provider that was attached and reads from an earlier position.
+    Rewind,
+    Error(Error),
 }
 
 /// The applied position of the log. A task that applies a record holds its lock.
@@ -116,6 +130,7 @@ impl Shared {
             read: Notify::new(),
             collectors: Mutex::default(),
             reporters: Mutex::default(),
+            probes: Probes::default(),
             first_read: AtomicU64::new(0),
             joining: tokio::sync::Mutex::default(),
         }

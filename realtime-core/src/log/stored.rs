@@ -24,6 +24,14 @@ pub enum Stored {
 #[non_exhaustive]
 pub struct RecordError(EnvelopeError);
 
+impl RecordError {
+    /// Returns whether a node that cannot read the record may go on without it.
+    #[must_use]
+    pub fn is_skippable(&self) -> bool {
+        !matches!(self.0, EnvelopeError::Version { .. })
+    }
+}
+
 impl Stored {
     /// Returns the record.
     ///

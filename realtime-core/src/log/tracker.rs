@@ -1,6 +1,7 @@
 //! A node's side of a directory: reports the node's connections to it.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -64,6 +65,8 @@ struct Shared {
     /// The number of changes that have been sent once, whatever the outcome; `None` before the first
     /// update.
     offered: watch::Sender<Option<u64>>,
+    /// `true` if other nodes had a lease at the last update.
+    has_others: AtomicBool,
     /// Locked by the task that updates the directory, one at a time; changes that one task did not
     /// get through are left to the next.
     offers: tokio::sync::Mutex<Offers>,
@@ -89,6 +92,7 @@ impl Tracker {
             state: Mutex::default(),
             changed: Notify::new(),
             offered: watch::Sender::new(None),
+            has_others: AtomicBool::new(false),
             offers: tokio::sync::Mutex::default(),
         }))
     }
@@ -97,6 +101,11 @@ impl Tracker {
     #[must_use]
     pub fn directory(&self) -> &Arc<dyn Directory> {
         &self.0.directory
+    }
+
+    /// Returns whether other nodes had a lease at the last update.
+    pub(crate) fn has_other_nodes(&self) -> bool {
+        self.0.has_others.load(Ordering::Acquire)
     }
 
     /// Starts to report the connections of a provider of this log, until the guard is dropped.
@@ -172,6 +181,7 @@ impl Updates {
             if let Err(error) = self.update(&mut offers).await {
                 tracing::warn!(%error, "the directory could not be updated; retrying");
             }
+            self.look_for_others().await;
             self.shared.offered.send_replace(Some(count));
             if is_last {
                 return;
@@ -181,6 +191,14 @@ impl Updates {
                 _ = renew.tick() => {}
                 () = self.stop.cancelled() => {}
             }
+        }
+    }
+
+    /// Notes whether there are other nodes; without an answer what was known stays.
+    async fn look_for_others(&self) {
+        if let Ok(Ok(nodes)) = timeout(UPDATE_TIMEOUT, self.shared.directory.nodes()).await {
+            let has_others = nodes.iter().any(|node| node.id != self.log.node().id);
+            self.shared.has_others.store(has_others, Ordering::Release);
         }
     }
 

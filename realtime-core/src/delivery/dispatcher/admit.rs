@@ -90,7 +90,12 @@ impl<C: Codec> Dispatcher<C> {
         rooms: &[String],
         cursor: Option<String>,
     ) -> Result<Admitted, Refusal> {
-        self.admit_in(request, rooms, cursor, async |identity| self.take_slot(identity)).await
+        let take_slot = async |identity: &Identity| {
+            let ticket = self.take_slot(identity)?;
+            self.check_other_nodes(self.check_open()?, identity, Instant::now()).await?;
+            Ok(ticket)
+        };
+        self.admit_in(request, rooms, cursor, take_slot).await
     }
 
     /// Admits a connection request as [`Dispatcher::admit`] does, but at the limit of its user
@@ -124,7 +129,9 @@ impl<C: Codec> Dispatcher<C> {
             };
             let own = take_slot(&self.admission, &|| self.probe(identity)).await?;
             let runtime = self.check_open()?;
-            Ok(own.within(take_slot(&runtime.slots, &|| probe_all(runtime, identity)).await?))
+            let ticket = own.within(take_slot(&runtime.slots, &|| probe_all(runtime, identity)).await?);
+            self.check_other_nodes(runtime, identity, until).await?;
+            Ok(ticket)
         })
         .await
     }
@@ -212,7 +219,8 @@ impl<C: Codec> Dispatcher<C> {
     }
 
     /// Admits a connection for a route of the application's own, which knows its identity, the
-    /// rooms that it may enter, and perhaps its address.
+    /// rooms that it may enter, and perhaps its address. The user's connections at other nodes do
+    /// not count.
     ///
     /// # Errors
     /// A [`Refusal`], counted and logged.

@@ -16,10 +16,14 @@ use crate::values::drain::Drain;
 const SHUTDOWN_STEP: std::time::Duration = std::time::Duration::from_secs(1);
 
 impl<C: Codec> Dispatcher<C> {
-    /// Returns whether connections are accepted: attached, the log readable, not shutting down.
+    /// Returns whether the node should get new clients: attached, the log readable and writable, not
+    /// shutting down. While the log can only be read, clients that connect all the same are
+    /// accepted.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.is_log_read() && !self.running.holding.load(Ordering::Acquire)
+        self.is_log_read()
+            && !self.running.holding.load(Ordering::Acquire)
+            && self.runtime.get().is_some_and(|runtime| runtime.log.is_writable())
     }
 
     /// Returns whether the log is being read, and has been read to its end.

@@ -30,6 +30,8 @@ use crate::values::receipt::{Delivered, Receipt};
 use crate::values::stats::add;
 use crate::values::target::Target;
 
+/// The time over which the connections of a node close that cannot read the log any further.
+const OUTDATED_DRAIN: Duration = Duration::from_secs(10);
 /// The interval at which connections and the window are swept.
 const BEAT: Duration = Duration::from_secs(1);
 
@@ -260,6 +262,11 @@ impl<C: Codec> Feed for Dispatcher<C> {
 
     fn is_ready(&self) -> bool {
         self.is_log_read()
+    }
+
+    fn drain_outdated(&self) {
+        let dispatcher = self.unowned();
+        tokio::spawn(async move { dispatcher.drain(Drain::over(OUTDATED_DRAIN)).await });
     }
 
     fn disconnect_all(&self) {
