@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use realtime_unified::Stats;
+use realtime_unified::stats::Stats;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};

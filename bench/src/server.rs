@@ -13,8 +13,11 @@ use serde::{Deserialize, Serialize};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 
+use realtime_unified::config::WindowConfig;
+use realtime_unified::disk::{DiskBackplane, DiskConfig, SyncMode};
+use realtime_unified::memory::MemoryBackplane;
 use realtime_unified::spi::Backplane;
-use realtime_unified::{DiskBackplane, DiskConfig, MemoryBackplane, Stats, SyncMode, WindowConfig};
+use realtime_unified::stats::Stats;
 
 use crate::{Result, peer, process};
 

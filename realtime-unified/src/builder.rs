@@ -95,7 +95,7 @@ impl NotificationServiceBuilder {
     /// Sets how many connections one user, of one tenant, may have with all providers on this node
     /// together; default 30, and as many as with any one of them. Each provider has a limit of its
     /// own in addition
-    /// ([`Limits::with_connections_per_user`](crate::Limits::with_connections_per_user)). Zero is
+    /// ([`Limits::with_connections_per_user`](realtime_core::Limits::with_connections_per_user)). Zero is
     /// rejected.
     pub fn connections_per_user(mut self, most: usize) -> Self {
         self.connections_per_user = Some(most);

@@ -6,47 +6,50 @@
 )]
 
 mod ask;
+pub mod auth;
 mod builder;
 mod caller;
+pub mod config;
 mod context;
 #[cfg(all(any(doc, doctest), feature = "socketio", feature = "sse", feature = "ws"))]
 pub mod docs;
 mod fakes;
+pub mod handler;
 mod handlers;
 mod hooks;
+pub mod memory;
 pub mod prelude;
 mod registry;
 mod rooms;
 mod send;
 mod service;
+pub mod spi;
+pub mod stats;
 
 pub use builder::NotificationServiceBuilder;
 pub use caller::Caller;
 pub use context::ContextExt;
-pub use fakes::Fakes;
 pub use service::NotificationService;
 
 /// The attribute of an `impl` of [`Authenticator`], [`RoomPolicy`], [`LifecycleHook`] and the other
 /// traits with async methods.
 pub use async_trait::async_trait;
 pub use realtime_core::{
-    AckReply, AckStatus, Acks, AllowRooms, Anonymous, Authenticator, Capabilities, CloseReason, ConnectRequest,
-    ConnectionId, ConnectionInfo, ConnectionStats, Context, Delivered, DeliveryConfig, DenyRooms, Drain, Error, Event,
-    EventId, FromPayload, HandlerError, Handlers, Identity, Inbound, InboundKind, IntoRawReply, IntoReply,
-    LifecycleHook, Limits, MemoryBackplane, MemoryDirectory, OutboxConfig, Payload, Presence, RawReply,
-    RealtimeBroadcast, RealtimeProvider, Receipt, Refusal, RefusalKind, Reply, Result, RoomAccess, RoomDelivery,
-    RoomMembership, RoomPolicy, SocketIoBroadcast, Stats, Target, WindowConfig, spi,
+    AckReply, AckStatus, Acks, AllowRooms, Authenticator, CloseReason, ConnectRequest, ConnectionId, ConnectionInfo,
+    Context, Drain, Error, Event, EventId, HandlerError, Handlers, Identity, Inbound, LifecycleHook, Payload,
+    RealtimeBroadcast, RealtimeProvider, Receipt, Refusal, Reply, Result, RoomAccess, RoomMembership, RoomPolicy,
+    SocketIoBroadcast, Target,
 };
-#[cfg(feature = "disk")]
-pub use realtime_disk::{DiskBackplane, DiskConfig, SyncMode};
-pub use realtime_http::{
-    GuardedListener, HttpProvider, Origins, Rejection, TrustedProxies, WireConfig, WireInfo, serve, shutdown_signal,
-};
-#[cfg(feature = "redis")]
-pub use realtime_redis::{RedisBackplane, RedisConfig, RedisDirectory};
+pub use realtime_http::{Origins, Rejection, serve, shutdown_signal};
 #[cfg(feature = "socketio")]
 pub use realtime_socketio::{SocketIoConfig, SocketIoProvider};
 #[cfg(feature = "sse")]
 pub use realtime_sse::{SseConfig, SseProvider};
 #[cfg(feature = "ws")]
 pub use realtime_ws::{WsConfig, WsProvider};
+
+#[cfg(feature = "disk")]
+pub use realtime_disk as disk;
+pub use realtime_http as http;
+#[cfg(feature = "redis")]
+pub use realtime_redis as redis;

@@ -15,8 +15,9 @@ use hyper::Request;
 use realtime_bench::Result;
 use realtime_bench::report::Report;
 use realtime_http::ConnectQuery;
+use realtime_unified::config::OutboxConfig;
 use realtime_unified::spi::{Link, Runtime};
-use realtime_unified::{ConnectRequest, Event, Identity, OutboxConfig, RealtimeProvider, Target, WsConfig, WsProvider};
+use realtime_unified::{ConnectRequest, Event, Identity, RealtimeProvider, Target, WsConfig, WsProvider};
 use tokio::sync::{Notify, Semaphore};
 
 /// Bytes of one event's payload; 16 of them fill a read.

@@ -8,11 +8,12 @@ use async_trait::async_trait;
 use axum::http::StatusCode;
 use axum::routing::get;
 use bytes::Bytes;
+use realtime_unified::config::{DeliveryConfig, Limits, RoomDelivery, WindowConfig};
+use realtime_unified::http::WireConfig;
 use realtime_unified::{
-    AllowRooms, Authenticator, CloseReason, ConnectRequest, Context, DeliveryConfig, Drain, Event, Identity,
-    LifecycleHook, Limits, NotificationService, RealtimeBroadcast, Receipt, Refusal, RoomDelivery, RoomMembership,
-    SocketIoConfig, SocketIoProvider, SseConfig, SseProvider, Target, WindowConfig, WireConfig, WsConfig, WsProvider,
-    serve,
+    AllowRooms, Authenticator, CloseReason, ConnectRequest, Context, Drain, Event, Identity, LifecycleHook,
+    NotificationService, RealtimeBroadcast, Receipt, Refusal, RoomMembership, SocketIoConfig, SocketIoProvider,
+    SseConfig, SseProvider, Target, WsConfig, WsProvider, serve,
 };
 use tokio::net::TcpListener;
 use tokio::sync::Notify;

@@ -3,9 +3,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
-use realtime_unified::{
-    DiskBackplane, DiskConfig, Drain, Error, NotificationServiceBuilder, RedisBackplane, RedisConfig,
-};
+use realtime_unified::disk::{DiskBackplane, DiskConfig};
+use realtime_unified::redis::{RedisBackplane, RedisConfig};
+use realtime_unified::{Drain, Error, NotificationServiceBuilder};
 
 /// Realtime demo: Server-Sent Events, WebSocket and Socket.IO side by side.
 #[derive(Debug, Parser)]

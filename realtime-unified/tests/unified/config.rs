@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use realtime_unified::auth::Anonymous;
+use realtime_unified::config::{Limits, OutboxConfig, WindowConfig};
 use realtime_unified::{
-    Anonymous, Context, Error, Handlers, Inbound, Limits, NotificationService, NotificationServiceBuilder, Origins,
-    OutboxConfig, RealtimeProvider, SocketIoConfig, SocketIoProvider, SseConfig, SseProvider, WindowConfig, WsConfig,
-    WsProvider,
+    Context, Error, Handlers, Inbound, NotificationService, NotificationServiceBuilder, Origins, RealtimeProvider,
+    SocketIoConfig, SocketIoProvider, SseConfig, SseProvider, WsConfig, WsProvider,
 };
 use serde_json::Value;
 

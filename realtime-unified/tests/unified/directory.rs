@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use futures_util::sink;
 use realtime_testkit::FaultyDirectory;
+use realtime_unified::stats::Presence;
 use realtime_unified::{
-    Identity, NotificationService, Presence, SocketIoConfig, SocketIoProvider, SseConfig, SseProvider, WsConfig,
-    WsProvider,
+    Identity, NotificationService, SocketIoConfig, SocketIoProvider, SseConfig, SseProvider, WsConfig, WsProvider,
 };
 use tokio::time::{Instant, sleep};
 

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use crate::support::{by_token, served, text_with, websocket};
 use futures_util::StreamExt;
+use realtime_unified::disk::DiskBackplane;
 use realtime_unified::{
-    AllowRooms, DiskBackplane, Drain, Event, NotificationService, SseConfig, SseProvider, Target, WsConfig, WsProvider,
+    AllowRooms, Drain, Event, NotificationService, SseConfig, SseProvider, Target, WsConfig, WsProvider,
 };
 use serde_json::Value;
 use tokio::task::JoinHandle;

@@ -7,11 +7,11 @@ use std::time::Duration;
 use crate::support::{served, sse_client, websocket, ws_client};
 use futures_util::{SinkExt, StreamExt, sink};
 use realtime_testkit::{eventually, in_time};
+use realtime_unified::memory::MemoryDirectory;
 use realtime_unified::spi::{Directory, Runtime};
 use realtime_unified::{
-    Context, ContextExt, Error, Event, Handlers, Identity, Inbound, MemoryDirectory, NotificationService,
-    NotificationServiceBuilder, RealtimeProvider, Reply, SocketIoConfig, SocketIoProvider, SseConfig, SseProvider,
-    Target, WsConfig, WsProvider,
+    Context, ContextExt, Error, Event, Handlers, Identity, Inbound, NotificationService, NotificationServiceBuilder,
+    RealtimeProvider, Reply, SocketIoConfig, SocketIoProvider, SseConfig, SseProvider, Target, WsConfig, WsProvider,
 };
 use tokio::task::JoinHandle;
 

@@ -6,8 +6,9 @@ use std::time::Duration;
 use crate::support::{Collector, UPGRADE, accepted_socket, get, line, lines, served, socket, text_with, websocket};
 use futures_util::{SinkExt, StreamExt};
 use realtime_testkit::{connect_with_small_buffer, eventually};
+use realtime_unified::config::Limits;
 use realtime_unified::{
-    Authenticator, ConnectRequest, Event, Identity, Limits, NotificationService, NotificationServiceBuilder, Origins,
+    Authenticator, ConnectRequest, Event, Identity, NotificationService, NotificationServiceBuilder, Origins,
     RealtimeProvider, Refusal, Rejection, SocketIoConfig, SocketIoProvider, SseConfig, SseProvider, WsConfig,
     WsProvider, async_trait,
 };

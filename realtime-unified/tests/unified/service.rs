@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use realtime_testkit::{MockRealtimeBroadcast, MockRealtimeProvider, RecordingProvider};
 use realtime_unified::spi::Position;
+use realtime_unified::stats::{Capabilities, Delivered};
 use realtime_unified::{
-    Capabilities, CloseReason, Delivered, Drain, Error, Event, EventId, Handlers, NotificationService,
-    RealtimeProvider, Receipt, Target,
+    CloseReason, Drain, Error, Event, EventId, Handlers, NotificationService, RealtimeProvider, Receipt, Target,
 };
 use serde_json::json;
 

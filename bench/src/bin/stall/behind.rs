@@ -12,7 +12,8 @@ use realtime_bench::report::Report;
 use realtime_bench::sequence::Sequence;
 use realtime_bench::server::{Audience, Counters, ServeOptions};
 use realtime_bench::straggler::Straggler;
-use realtime_unified::{OutboxConfig, WindowConfig, WireConfig};
+use realtime_unified::config::{OutboxConfig, WindowConfig};
+use realtime_unified::http::WireConfig;
 use tokio::task::JoinSet;
 
 use crate::{Args as All, STALLED};

@@ -1,0 +1,3 @@
+//! The less common names of authentication and of the policy for rooms.
+
+pub use realtime_core::{Anonymous, DenyRooms, RefusalKind};
