@@ -16,3 +16,4 @@ pub(crate) mod provider;
 pub(crate) mod raw;
 pub(crate) mod router;
 pub(crate) mod runtime;
+pub(crate) mod tokens;

@@ -11,6 +11,7 @@ use crate::refusal::refusal_response;
 /// |---|---|---|
 /// | [`Error::Refused`] | the refusal's | code and message |
 /// | [`Error::InvalidName`], [`Error::TooLarge`] | 400 | code and message |
+/// | [`Error::NotInRoom`] | 403 | code and message |
 /// | [`Error::KeyReused`] | 422 | code and message |
 /// | [`Error::OutcomeUnknown`] | 503 | that the request may be repeated with the same key |
 /// | [`Error::Backplane`], [`Error::Closed`] | 503 | "temporarily unavailable" |
@@ -40,6 +41,7 @@ impl IntoResponse for Rejection {
         }
         let (status, code, message) = match &error {
             Error::KeyReused { .. } => (StatusCode::UNPROCESSABLE_ENTITY, error.code(), error.to_string()),
+            Error::NotInRoom { .. } => (StatusCode::FORBIDDEN, error.code(), error.to_string()),
             error if error.is_client_error() => (StatusCode::BAD_REQUEST, error.code(), error.to_string()),
             Error::OutcomeUnknown { .. } => (
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -80,6 +82,7 @@ mod tests {
         let message = "invalid room name: it is empty";
         assert_eq!(answer(name).await, (400, json!({"error": {"code": "invalid_name", "message": message}})));
         assert_eq!(answer(Error::TooLarge { size: 2, limit: 1 }).await.0, 400);
+        assert_eq!(answer(Error::NotInRoom { room: "lobby".to_owned() }).await.0, 403);
         let (status, body) = answer(Error::KeyReused { key: "order 7".to_owned() }).await;
         assert_eq!((status, body["error"]["code"].as_str()), (422, Some("key_reused")));
         assert_eq!(answer(Refusal::unauthorized("who is it?").into()).await.0, 401);

@@ -128,6 +128,13 @@ impl Handlers for SocketIoProvider {
     }
 }
 
+impl Default for SocketIoProvider {
+    /// Creates a provider with the default configuration.
+    fn default() -> Self {
+        Self::new(SocketIoConfig::default())
+    }
+}
+
 #[async_trait]
 impl Dispatched for SocketIoProvider {
     type Codec = SocketIoCodec;

@@ -74,6 +74,13 @@ impl SseProvider {
     }
 }
 
+impl Default for SseProvider {
+    /// Creates a provider with the default configuration.
+    fn default() -> Self {
+        Self::new(SseConfig::default())
+    }
+}
+
 impl Dispatched for SseProvider {
     type Codec = SseCodec;
 

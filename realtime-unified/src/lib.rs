@@ -38,7 +38,7 @@ pub use realtime_core::{
     AckReply, AckStatus, Acks, AllowRooms, Authenticator, CloseReason, ConnectRequest, ConnectionId, ConnectionInfo,
     Context, Drain, Error, Event, EventId, HandlerError, Handlers, Identity, Inbound, LifecycleHook, Payload,
     RealtimeBroadcast, RealtimeProvider, Receipt, Refusal, Reply, Result, RoomAccess, RoomMembership, RoomPolicy,
-    SocketIoBroadcast, Target,
+    SocketIoBroadcast, StaticTokens, Target,
 };
 pub use realtime_http::{Origins, Rejection, serve, shutdown_signal};
 #[cfg(feature = "socketio")]

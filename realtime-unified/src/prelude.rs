@@ -4,7 +4,7 @@
 
 pub use crate::{
     AllowRooms, Caller, ConnectRequest, Context, ContextExt, Drain, Event, HandlerError, Handlers, Identity,
-    NotificationService, Origins, Receipt, Refusal, Rejection, Reply, RoomAccess, Target, serve, shutdown_signal,
+    NotificationService, Origins, Receipt, Refusal, Rejection, Reply, RoomAccess, StaticTokens, Target, serve,
 };
 #[cfg(feature = "socketio")]
 pub use crate::{SocketIoConfig, SocketIoProvider};

@@ -11,8 +11,9 @@ use realtime_core::{
     Capabilities, ConnectionStats, Drain, Error, Event, Presence, RealtimeProvider, Receipt, Result, SocketIoBroadcast,
     Stats, Target,
 };
-use realtime_http::{HttpProvider, Origins};
+use realtime_http::{HttpProvider, Origins, Serve, serve, shutdown_signal};
 use serde::Serialize;
+use tokio::net::TcpListener;
 
 use crate::fakes::Fakes;
 use crate::registry::{Entry, Registry};
@@ -276,6 +277,25 @@ impl NotificationService {
     pub async fn shutdown(&self, drain: Drain) {
         join_all(self.registry().iter().map(|entry| entry.provider.drain(drain))).await;
         join_all(self.registry().iter().map(|entry| entry.provider.shutdown(Drain::now()))).await;
+    }
+
+    /// Serves the routes of all providers and those of `app` on `listener`, until the process is
+    /// asked to end ([`shutdown_signal`]); then it shuts the service down with this drain, lets open
+    /// requests finish, and ends. The limits of [`serve`](realtime_http::serve()) apply, and the
+    /// returned server has its settings.
+    ///
+    /// An application with other reasons to stop calls [`serve`](realtime_http::serve()) with
+    /// [`NotificationService::router`] and [`NotificationService::shutdown`] itself.
+    ///
+    /// # Panics
+    /// When `app` has a route of a provider's already, such as those of
+    /// [`NotificationService::router`].
+    pub fn serve(&self, listener: TcpListener, app: axum::Router, drain: Drain) -> Serve {
+        let service = self.clone();
+        serve(listener, app.merge(self.router())).with_graceful_shutdown(async move {
+            shutdown_signal().await;
+            service.shutdown(drain).await;
+        })
     }
 
     fn prepare<T: Serialize + ?Sized>(

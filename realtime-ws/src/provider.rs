@@ -138,6 +138,13 @@ impl Handlers for WsProvider {
     }
 }
 
+impl Default for WsProvider {
+    /// Creates a provider with the default configuration.
+    fn default() -> Self {
+        Self::new(WsConfig::default())
+    }
+}
+
 #[async_trait]
 impl Dispatched for WsProvider {
     type Codec = WsCodec;

@@ -27,10 +27,7 @@ async fn by_name(request: ConnectRequest) -> Result<Identity, Refusal> {
 /// Handles `say` of the members of the room: sends the text to all of them, over whatever they are
 /// connected with.
 async fn say(cx: Context, text: String) -> Result<Receipt, HandlerError> {
-    if !cx.is_in_room("lobby") {
-        return Err(HandlerError::new("not_in_room", "enter the lobby first"));
-    }
-    Ok(cx.to_room("lobby").send("said", &message(cx.identity(), &text)).await?)
+    Ok(cx.to_room_as_member("lobby").send("said", &message(cx.identity(), &text)).await?)
 }
 
 /// Does the same for clients that cannot send events.
@@ -54,14 +51,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .room_policy(AllowRooms)
         .build()
         .await?;
-    let app = Router::new().route("/say", post(post_say)).with_state(service.clone()).merge(service.router());
+    let app = Router::new().route("/say", post(post_say)).with_state(service.clone());
     let listener = tokio::net::TcpListener::bind(Args::parse().listen).await?;
     let address = listener.local_addr()?;
     println!("listening on http://{address}\ntry: curl -N 'http://{address}/sse?user=ann&channel=lobby'");
-    let stop = async move {
-        shutdown_signal().await;
-        service.shutdown(Drain::over(Duration::from_secs(5))).await;
-    };
-    serve(listener, app).with_graceful_shutdown(stop).await?;
-    Ok(())
+    Ok(service.serve(listener, app, Drain::over(Duration::from_secs(5))).await?)
 }

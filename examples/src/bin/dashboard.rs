@@ -47,20 +47,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .room_policy(dashboard_only)
         .build()
         .await?;
-    let app = Router::new().route("/", get(Html(PAGE))).merge(service.router());
+    let app = Router::new().route("/", get(Html(PAGE)));
 
     let listener = TcpListener::bind(args.listen).await?;
     let address = listener.local_addr()?;
     println!("listening on http://{address}\ntry: curl -N 'http://{address}/sse?channel=dashboard'");
     tokio::spawn(push_every_second(service.clone()));
-    // An event stream does not end by itself: the service closes them all, and then the server
-    // stops.
-    let stop = async move {
-        shutdown_signal().await;
-        service.shutdown(Drain::over(Duration::from_secs(5))).await;
-    };
-    serve(listener, app).with_graceful_shutdown(stop).await?;
-    Ok(())
+    // On SIGTERM or ctrl-C the service closes the event streams, which do not end by themselves.
+    Ok(service.serve(listener, app, Drain::over(Duration::from_secs(5))).await?)
 }
 
 async fn push_every_second(service: NotificationService) {

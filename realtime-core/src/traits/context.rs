@@ -144,6 +144,13 @@ impl Context {
         self.outgoing(Target::room(room))
     }
 
+    /// Starts a send to the members of a room that this connection is in; otherwise the send fails
+    /// with [`crate::Error::NotInRoom`], which answers the client `not_in_room`.
+    pub fn to_room_as_member(&self, room: &str) -> Outgoing {
+        let outgoing = self.to_room(room);
+        if self.is_in_room(room) { outgoing } else { outgoing.with_missing_room(room) }
+    }
+
     /// Starts a send to the members of a room that belong to this tenant.
     pub fn to_room_in(&self, tenant: &str, room: &str) -> Outgoing {
         self.outgoing(Target::room_in(tenant, room))

@@ -5,7 +5,7 @@ use futures_util::future::BoxFuture;
 use serde::Serialize;
 
 use crate::values::connection::ConnectionId;
-use crate::values::error::Result;
+use crate::values::error::{Error, Result};
 use crate::values::event::{Event, Payload};
 use crate::values::receipt::Receipt;
 use crate::values::target::Target;
@@ -26,11 +26,19 @@ pub struct Outgoing {
     over: Option<String>,
     target: Target,
     volatile: bool,
+    /// The room that the connection would have to be in, and is not.
+    missing_room: Option<String>,
 }
 
 impl Outgoing {
     pub(crate) fn new(own: ConnectionId, sends: Arc<dyn Sends>, target: Target) -> Self {
-        Self { own, sends, over: None, target, volatile: false }
+        Self { own, sends, over: None, target, volatile: false, missing_room: None }
+    }
+
+    /// Makes the send fail, because the connection is not in this room.
+    pub(crate) fn with_missing_room(mut self, room: &str) -> Self {
+        self.missing_room = Some(room.to_owned());
+        self
     }
 
     /// Excludes the connection that the handled event came from.
@@ -66,7 +74,7 @@ impl Outgoing {
     /// Sends a value as JSON.
     ///
     /// # Errors
-    /// Those of [`Event::json`] and [`RealtimeBroadcast::send`](crate::RealtimeBroadcast::send).
+    /// Those of [`Event::json`] and [`Outgoing::send_event`].
     pub fn send<T: Serialize + ?Sized>(
         self,
         event: &str,
@@ -80,8 +88,7 @@ impl Outgoing {
     /// Sends a payload as it is.
     ///
     /// # Errors
-    /// Those of [`Event`]'s constructors and
-    /// [`RealtimeBroadcast::send`](crate::RealtimeBroadcast::send).
+    /// Those of [`Event`]'s constructors and [`Outgoing::send_event`].
     pub async fn send_payload(self, event: &str, payload: Payload) -> Result<Receipt> {
         let event = Event::from_payload(event, payload)?;
         self.send_event(event).await
@@ -90,8 +97,12 @@ impl Outgoing {
     /// Sends an event.
     ///
     /// # Errors
-    /// Those of [`RealtimeBroadcast::send`](crate::RealtimeBroadcast::send).
+    /// Those of [`RealtimeBroadcast::send`](crate::RealtimeBroadcast::send);
+    /// [`Error::NotInRoom`] after [`Context::to_room_as_member`](crate::Context::to_room_as_member).
     pub async fn send_event(self, event: Event) -> Result<Receipt> {
+        if let Some(room) = self.missing_room {
+            return Err(Error::NotInRoom { room });
+        }
         let event = if self.volatile { event.volatile() } else { event };
         self.sends.send(self.over, self.target, event).await
     }

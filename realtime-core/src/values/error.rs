@@ -62,6 +62,12 @@ pub enum Error {
         /// The provider's name.
         provider: String,
     },
+    /// A send for the members of a room, by a client that is not in it.
+    #[error("not in the room \"{room}\"")]
+    NotInRoom {
+        /// The room.
+        room: String,
+    },
     /// No answer from the log in time: the event may still be delivered, once. A retry with the
     /// same idempotency key is safe.
     #[error("the outcome of event {id} is not known yet: it may still be delivered")]
@@ -118,6 +124,7 @@ impl Error {
             Self::KeyReused { .. } => "key_reused",
             Self::NoState { .. } => "no_state",
             Self::NotAttached { .. } => "not_attached",
+            Self::NotInRoom { .. } => "not_in_room",
             Self::OutcomeUnknown { .. } => "outcome_unknown",
             Self::Refused(refusal) => refusal.kind().code(),
             Self::ReservedName { .. } => "reserved_name",
@@ -128,12 +135,19 @@ impl Error {
     }
 
     /// Returns whether a client's input can be the reason: a name or a size that is not allowed, a
-    /// key that the client has used, or a refusal. Everything else is the application's own mistake
+    /// key that the client has used, a room that it is not in, or a refusal. Everything else is the application's own mistake
     /// (its own value without a JSON form too), or a failure of the system, and is not for its
     /// clients to read.
     #[must_use]
     pub fn is_client_error(&self) -> bool {
-        matches!(self, Self::InvalidName { .. } | Self::KeyReused { .. } | Self::Refused(_) | Self::TooLarge { .. })
+        matches!(
+            self,
+            Self::InvalidName { .. }
+                | Self::KeyReused { .. }
+                | Self::NotInRoom { .. }
+                | Self::Refused(_)
+                | Self::TooLarge { .. }
+        )
     }
 }
 

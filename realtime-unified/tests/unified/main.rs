@@ -25,6 +25,8 @@ mod handlers;
 mod logs;
 #[cfg(all(feature = "socketio", feature = "sse", feature = "ws"))]
 mod named;
+#[cfg(all(unix, feature = "sse", feature = "ws"))]
+mod serve;
 mod service;
 #[cfg(feature = "ws")]
 mod tracing;
