@@ -7,7 +7,10 @@
 //! - [`GuardedStream`]: a stream that disconnects a peer that has stopped reading.
 //! - [`Wire`]: the handle of one such connection, available through [`WireInfo`].
 //! - [`WireConfig`]: the limits of all of them.
-//! - [`TrustedProxies`]: the proxies that may name a client's address.
+//! - [`Origins`] and [`TrustedProxies`]: the pages that may connect, and the proxies that may name a
+//!   client's address.
+//! - [`Rejection`]: an error as the response of an axum handler.
+//! - [`HttpProvider`]: a transport with routes; what only authors of one need is in [`spi`].
 
 mod activity;
 mod admit;
@@ -27,27 +30,22 @@ mod serve;
 mod shared;
 mod signal;
 mod spans;
+pub mod spi;
 mod throttle;
 mod unacknowledged;
 mod upgrade;
 mod upload;
 mod wire;
 
-pub use admit::{ConnectQuery, ROOM_PARAMETERS, admit, admit_as};
 pub use byte_stream::ByteStream;
-pub use caches::NO_TRANSFORM;
 pub use config::WireConfig;
 pub use guard::{Guard, GuardedStream};
 pub use listener::{GuardedListener, WireInfo};
-pub use origin::{Origins, ProviderOrigins};
-pub use paths::check_paths;
+pub use origin::Origins;
 pub use provider::HttpProvider;
-pub use proxies::{TrustedProxies, notice_foreign_server, peer_of};
-pub use refusal::{error_response, method_response, refusal_response};
+pub use proxies::TrustedProxies;
 pub use rejection::Rejection;
 pub use serve::{Serve, serve};
 pub use signal::shutdown_signal;
-pub use spans::Spans;
 pub use unacknowledged::SendQueue;
-pub use upgrade::{has_token, websocket_request};
 pub use wire::Wire;

@@ -17,7 +17,7 @@ pub trait HttpProvider: RealtimeProvider + Any + 'static {
     fn router(self: Arc<Self>) -> axum::Router;
 
     /// Returns the paths of the routes, as they are in the router, so that a service can reject two
-    /// providers that conflict ([`check_paths`](crate::check_paths)). By default none.
+    /// providers that conflict ([`check_paths`](crate::spi::check_paths)). By default none.
     fn paths(&self) -> Vec<String> {
         Vec::new()
     }

@@ -2,7 +2,8 @@ use std::time::Duration;
 
 use realtime_core::spi::{DEFAULT_MAX_DEPTH, DispatcherConfig};
 use realtime_core::{Capabilities, DeliveryConfig, Result, delivery_setters, setters};
-use realtime_http::{Origins, TrustedProxies, check_paths};
+use realtime_http::spi::check_paths;
+use realtime_http::{Origins, TrustedProxies};
 
 use crate::engine::settings::Window;
 use crate::engine::settings::{Bounds, EngineConfig, Heartbeat};

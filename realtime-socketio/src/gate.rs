@@ -12,7 +12,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use realtime_core::spi::{Dispatcher, RefusedClient, Registration, Take, check_depth, replace_lone_surrogates};
 use realtime_core::{CloseReason, ConnectRequest, HandlerError, Inbound, InboundPayload, Refusal, RefusalKind};
-use realtime_http::{ConnectQuery, ROOM_PARAMETERS, TrustedProxies};
+use realtime_http::TrustedProxies;
+use realtime_http::spi::{ConnectQuery, ROOM_PARAMETERS};
 use serde_json::Value;
 use socketioxide::socket::DisconnectReason;
 

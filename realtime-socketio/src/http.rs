@@ -13,9 +13,8 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body::Body as _;
 use realtime_core::spi::{Dispatched, RefusedClient};
 use realtime_core::{Refusal, RefusalKind};
-use realtime_http::{
-    HttpProvider, NO_TRANSFORM, ProviderOrigins, error_response, notice_foreign_server, refusal_response,
-};
+use realtime_http::HttpProvider;
+use realtime_http::spi::{NO_TRANSFORM, ProviderOrigins, error_response, notice_foreign_server, refusal_response};
 
 use crate::engine::query::{Query, SessionParam};
 use crate::provider::SocketIoProvider;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::Sink;
 use realtime_core::spi::{Dispatched, Dispatcher, Link};
 use realtime_core::{Capabilities, Drain, Handlers, Identity, Result, Router};
-use realtime_http::ProviderOrigins;
+use realtime_http::spi::ProviderOrigins;
 use socketioxide::SocketIo;
 
 use crate::codec::SocketIoCodec;

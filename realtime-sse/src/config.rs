@@ -3,7 +3,8 @@ use std::time::Duration;
 
 use realtime_core::spi::DispatcherConfig;
 use realtime_core::{Capabilities, DeliveryConfig, Error, Result, RoomDelivery, delivery_setters, setters};
-use realtime_http::{Origins, TrustedProxies, check_paths};
+use realtime_http::spi::check_paths;
+use realtime_http::{Origins, TrustedProxies};
 
 /// The provider's name, unless it is [`named`](crate::SseProvider::named) otherwise.
 const NAME: &str = "sse";

@@ -11,9 +11,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use realtime_core::spi::{Admitted, Dispatched, RefusedClient};
 use realtime_core::{Identity, Refusal, RefusalKind};
-use realtime_http::{
-    HttpProvider, NO_TRANSFORM, ProviderOrigins, WireInfo, admit, admit_as, method_response, refusal_response,
-};
+use realtime_http::spi::{NO_TRANSFORM, ProviderOrigins, admit, admit_as, method_response, refusal_response};
+use realtime_http::{HttpProvider, WireInfo};
 
 use crate::codec;
 use crate::outlet::Transport;
@@ -52,7 +51,7 @@ impl SseProvider {
     ///
     /// The origin, the limits and `Last-Event-ID` (or `?lastEventId=`) count as on the provider's
     /// own route; the authenticator, the room policy and `?channel=` do not. A refusal is answered
-    /// with its status, see [`refusal_response`](realtime_http::refusal_response).
+    /// with its status, see [`refusal_response`](realtime_http::spi::refusal_response).
     pub async fn open(
         &self,
         request: Request,

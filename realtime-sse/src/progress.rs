@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use realtime_http::{Spans, Wire};
+use realtime_http::Wire;
+use realtime_http::spi::Spans;
 
 /// The size of a block, in bytes, above which its progress is followed.
 const LARGE: usize = 64 * 1024;

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use futures_util::Sink;
 use realtime_core::spi::{Admitted, Dispatched, Dispatcher, Link, random_between};
 use realtime_core::{Capabilities, Identity, Result, Router};
-use realtime_http::ProviderOrigins;
+use realtime_http::spi::ProviderOrigins;
 
 use crate::codec::{self, SseCodec};
 use crate::config::SseConfig;

@@ -1,7 +1,8 @@
 use axum::extract::{FromRef, FromRequestParts};
 use axum::http::request::Parts;
 use realtime_core::{ConnectRequest, Error, Identity, Refusal, Result};
-use realtime_http::{Rejection, peer_of};
+use realtime_http::Rejection;
+use realtime_http::spi::peer_of;
 
 use crate::service::NotificationService;
 

@@ -3,7 +3,8 @@ use std::sync::Arc;
 
 use realtime_core::spi::check_name;
 use realtime_core::{Error, RealtimeProvider, Result};
-use realtime_http::{HttpProvider, check_paths};
+use realtime_http::HttpProvider;
+use realtime_http::spi::check_paths;
 
 /// The providers of a service, in the order they were added.
 #[derive(Clone, Default)]

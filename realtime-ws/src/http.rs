@@ -13,9 +13,8 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use realtime_core::spi::{Admitted, RefusedClient, SessionOutlet};
 use realtime_core::{Identity, Refusal};
-use realtime_http::{
-    HttpProvider, ProviderOrigins, WireInfo, admit, admit_as, method_response, refusal_response, websocket_request,
-};
+use realtime_http::spi::{ProviderOrigins, admit, admit_as, method_response, refusal_response, websocket_request};
+use realtime_http::{HttpProvider, WireInfo};
 use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_util::Sink;
 use realtime_core::spi::{Dispatched, Dispatcher, Link};
 use realtime_core::{Capabilities, Context, Handlers, Identity, IntoRawReply, Result, Router};
-use realtime_http::ProviderOrigins;
+use realtime_http::spi::ProviderOrigins;
 use tokio_util::task::TaskTracker;
 
 use crate::codec::{WsCodec, WsFrame};

@@ -3,7 +3,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use realtime_http::{Spans, Wire};
+use realtime_http::Wire;
+use realtime_http::spi::Spans;
 use tokio::io::AsyncWrite;
 
 use crate::codec::WsFrame;

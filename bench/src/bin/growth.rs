@@ -14,7 +14,7 @@ use futures_util::sink;
 use hyper::Request;
 use realtime_bench::Result;
 use realtime_bench::report::Report;
-use realtime_http::ConnectQuery;
+use realtime_http::spi::ConnectQuery;
 use realtime_unified::config::OutboxConfig;
 use realtime_unified::spi::{Link, Runtime};
 use realtime_unified::{ConnectRequest, Event, Identity, RealtimeProvider, Target, WsConfig, WsProvider};

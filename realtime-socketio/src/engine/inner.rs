@@ -6,7 +6,8 @@ use axum::body::Body;
 use axum::response::Response;
 use http::{Request, StatusCode};
 use realtime_core::{Refusal, RefusalKind};
-use realtime_http::{TrustedProxies, refusal_response};
+use realtime_http::TrustedProxies;
+use realtime_http::spi::refusal_response;
 use socketioxide::service::SocketIoService;
 use tower_service::Service;
 

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::{Request, StatusCode, header};
 use http_body_util::BodyExt;
-use realtime_http::refusal_response;
+use realtime_http::spi::refusal_response;
 use socketioxide::socket::Sid;
 use tower_service::Service;
 

@@ -3,7 +3,7 @@
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::{StatusCode, header};
-use realtime_http::refusal_response;
+use realtime_http::spi::refusal_response;
 
 use crate::engine::session::EngineSession;
 use crate::engine::session::cause::Cause;

@@ -15,7 +15,7 @@ use axum::response::Response;
 use http::{Request, StatusCode, header};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use realtime_http::websocket_request;
+use realtime_http::spi::websocket_request;
 use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
 use tower_service::Service;
 

@@ -4,7 +4,8 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use realtime_http::{Spans, Wire};
+use realtime_http::Wire;
+use realtime_http::spi::Spans;
 
 use crate::packet::frame::{payload_len, whole_header};
 use crate::packet::payload::{SEPARATOR, is_main_message};
