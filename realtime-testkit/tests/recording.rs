@@ -26,7 +26,7 @@ async fn sends_are_recorded_in_order_and_by_target() {
     broadcast.send(Target::user_in("acme", "ann"), event("2")).await.unwrap();
     broadcast.to_tenant("acme", event("3")).await.unwrap();
     broadcast.to_room("r", event("4")).await.unwrap();
-    let volatile = broadcast.to_all(event("5").volatile()).await.unwrap();
+    let volatile = broadcast.to_all(event("5").as_volatile()).await.unwrap();
     let last = broadcast.to_all(event("6")).await.unwrap();
     assert_eq!(first.position.map(|position| position.get()), Some(1));
     assert_eq!((volatile.position, last.position.map(|position| position.get())), (None, Some(5)));

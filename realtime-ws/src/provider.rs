@@ -26,7 +26,7 @@ const GRACE: Duration = Duration::from_secs(1);
 /// let provider = WsProvider::new(WsConfig::default())
 ///     .on("typing", async |cx: Context, room: String| {
 ///         let user = cx.identity().user_name();
-///         cx.to_room(&room).except_self().volatile().send("typing", &user).await
+///         cx.to_room(&room).except_self().as_volatile().send("typing", &user).await
 ///     })
 ///     .on_text(async |_cx, text: String| text.to_uppercase());
 /// ```

@@ -58,7 +58,12 @@ async fn chat(cx: Context, message: ChatSend) -> Result<Receipt, HandlerError> {
 async fn typing(cx: Context, typing: Typing) -> Result<Receipt, HandlerError> {
     check_member(&cx, &typing.channel)?;
     let user = cx.identity().user_name().unwrap_or("somebody").to_owned();
-    Ok(cx.to_room(&typing.channel).except_self().volatile().send("typing:indicator", &json!({ "user": user })).await?)
+    Ok(cx
+        .to_room(&typing.channel)
+        .except_self()
+        .as_volatile()
+        .send("typing:indicator", &json!({ "user": user }))
+        .await?)
 }
 
 /// Answers after so many milliseconds, at most 10,000, so that a shutdown has a handler to wait

@@ -75,7 +75,7 @@ async fn push(service: &NotificationService, previously_sent: &mut u64) -> Resul
     let metrics = json!({ "users": stats.users, "eventsPerSecond": stats.events_out - *previously_sent });
     *previously_sent = stats.events_out;
     // Volatile: a client that reconnects wants the newest numbers, not all the old ones.
-    let event = Event::json("metric-update", &metrics)?.volatile();
+    let event = Event::json("metric-update", &metrics)?.as_volatile();
     service.send(Target::room("dashboard"), event).await?;
     Ok(())
 }

@@ -66,7 +66,7 @@ async fn typing(cx: Context, now: Typing) -> Result<Receipt, HandlerError> {
     let user = may_write(&cx, &now.channel)?;
     let value = json!({ "user": user, "channel": now.channel, "isTyping": now.typing });
     // The user's other tabs do not need it either.
-    Ok(cx.to_room(&now.channel).except_user(user).volatile().send("typing:indicator", &value).await?)
+    Ok(cx.to_room(&now.channel).except_user(user).as_volatile().send("typing:indicator", &value).await?)
 }
 
 /// Returns the user that may write to the room: the policy decides who enters one, and the handler

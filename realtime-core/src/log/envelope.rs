@@ -372,7 +372,7 @@ mod tests {
         let to_all = |event| record(Body::Event { target: Target::all(), event, widen: false });
         vec![
             record(Body::Event { target: target.clone(), event: event.clone(), widen: true }),
-            to_all(Event::binary("b", vec![0, 255]).unwrap().volatile()),
+            to_all(Event::binary("b", vec![0, 255]).unwrap().as_volatile()),
             to_all(attached),
             to_all(latest),
             record(Body::Ask { target, event, timeout: Duration::from_millis(1_500) }),

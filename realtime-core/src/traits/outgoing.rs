@@ -66,7 +66,7 @@ impl Outgoing {
     }
 
     /// Makes the event volatile.
-    pub fn volatile(mut self) -> Self {
+    pub fn as_volatile(mut self) -> Self {
         self.volatile = true;
         self
     }
@@ -103,7 +103,7 @@ impl Outgoing {
         if let Some(room) = self.missing_room {
             return Err(Error::NotInRoom { room });
         }
-        let event = if self.volatile { event.volatile() } else { event };
+        let event = if self.volatile { event.as_volatile() } else { event };
         self.sends.send(self.over, self.target, event).await
     }
 }

@@ -119,7 +119,7 @@ impl AckReply {
 
     /// Sets the connection's provider.
     #[must_use]
-    pub fn over(mut self, provider: &'static str) -> Self {
+    pub fn with_provider(mut self, provider: &'static str) -> Self {
         self.provider = provider;
         self
     }
@@ -190,7 +190,7 @@ impl Stream for Acks {
         for (provider, other) in &mut self.others {
             match Pin::new(other).poll_next(cx) {
                 Poll::Ready(Some(reply)) if reply.provider.is_empty() => {
-                    return Poll::Ready(Some(reply.over(provider)));
+                    return Poll::Ready(Some(reply.with_provider(provider)));
                 }
                 Poll::Ready(Some(reply)) => return Poll::Ready(Some(reply)),
                 Poll::Ready(None) => {}

@@ -61,7 +61,7 @@ impl Payload {
     }
 }
 
-/// A name and a payload to deliver; durable unless made [`Event::volatile`].
+/// A name and a payload to deliver; durable unless made [`Event::as_volatile`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
     name: Arc<str>,
@@ -130,7 +130,7 @@ impl Event {
     /// Makes the event volatile: it skips the log, is never replayed, and is dropped for
     /// connections that are behind.
     #[must_use]
-    pub fn volatile(mut self) -> Self {
+    pub fn as_volatile(mut self) -> Self {
         self.volatile = true;
         self
     }

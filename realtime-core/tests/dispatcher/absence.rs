@@ -72,7 +72,7 @@ async fn absent_user_of_quiet_log_gets_expired_on_reconnect() {
     tokio::time::sleep(Duration::from_millis(2_500)).await;
     assert!(rooms.user_rooms("ann").await.unwrap().is_empty());
     provider.dispatcher.to_room("team", note("missed")).await.unwrap();
-    let ann = Guest::by_sink(&provider, Visitor::user("ann").resume(&cursor)).await;
+    let ann = Guest::by_sink(&provider, Visitor::user("ann").with_cursor(&cursor)).await;
     assert_eq!((&ann.welcome["resumed"], &ann.welcome["reason"]), (&json!(false), &json!("expired")));
 }
 
@@ -88,7 +88,7 @@ async fn short_disconnect_after_long_silence_resumes() {
     drop(ann);
     tokio::time::sleep(AGE / 2).await;
     provider.dispatcher.to_room("team", note("1")).await.unwrap();
-    let mut ann = Guest::by_sink(&provider, Visitor::user("ann").resume(&cursor)).await;
+    let mut ann = Guest::by_sink(&provider, Visitor::user("ann").with_cursor(&cursor)).await;
     assert_eq!((&ann.welcome["resumed"], &ann.welcome["reason"]), (&json!(true), &json!("resumed")));
     assert_eq!(ann.texts(&provider).await, ["1"]);
 }
@@ -140,7 +140,7 @@ async fn connected_user_is_disconnected_when_its_rooms_end() {
     assert!(remote.texts_until("1").await.is_empty());
     assert_eq!(remote.closed().await.code, Some(CloseReason::RESTART.code()));
     assert!(!is_member(&two).await);
-    let resumed = Guest::by_session(&two, Visitor::user("ann").resume(&remote.cursor)).await;
+    let resumed = Guest::by_session(&two, Visitor::user("ann").with_cursor(&remote.cursor)).await;
     assert_eq!(reason(&resumed), "expired");
     one.dispatcher.to_user("bob", note("2")).await.unwrap();
     assert!(other.texts_until("2").await.is_empty(), "other users are not affected");
@@ -224,8 +224,8 @@ async fn absence_record_is_retried_after_log_outage() {
 async fn absence_is_counted_per_tenant() {
     let provider = CoreProvider::started(setup()).await;
     let rooms = &provider.dispatcher;
-    let acme = Guest::by_session(&provider, Visitor::user("ann").tenant("acme")).await;
-    let mut globex = Guest::by_session(&provider, Visitor::user("ann").tenant("globex")).await;
+    let acme = Guest::by_session(&provider, Visitor::user("ann").with_tenant("acme")).await;
+    let mut globex = Guest::by_session(&provider, Visitor::user("ann").with_tenant("globex")).await;
     rooms.join_room("ann", "all").await.unwrap();
     rooms.join_room_in("acme", "ann", "board").await.unwrap();
     rooms.join_room_in("globex", "ann", "board").await.unwrap();
@@ -240,9 +240,9 @@ async fn absence_is_counted_per_tenant() {
         "only the tenant's own membership has ended"
     );
     assert_eq!(rooms.user_rooms_in("globex", "ann").await.unwrap(), ["all", "board"]);
-    let acme = Guest::by_session(&provider, Visitor::user("ann").tenant("acme").resume(&cursor)).await;
+    let acme = Guest::by_session(&provider, Visitor::user("ann").with_tenant("acme").with_cursor(&cursor)).await;
     assert_eq!(reason(&acme), "expired");
-    let again = Guest::by_session(&provider, Visitor::user("ann").tenant("globex").resume(&cursor)).await;
+    let again = Guest::by_session(&provider, Visitor::user("ann").with_tenant("globex").with_cursor(&cursor)).await;
     assert_eq!(reason(&again), "resumed", "the other tenant's user has lost no room");
     drop((acme, globex, again));
     tokio::time::sleep(Duration::from_millis(2_500)).await;
@@ -262,7 +262,7 @@ async fn earlier_absence_record_does_not_end_new_join() {
     let cursor = ann.cursor.clone();
     drop(ann);
     tokio::time::sleep(AGE / 2).await;
-    assert_eq!(reason(&Guest::by_session(&provider, Visitor::user("ann").resume(&cursor)).await), "resumed");
+    assert_eq!(reason(&Guest::by_session(&provider, Visitor::user("ann").with_cursor(&cursor)).await), "resumed");
     eventually("the absence is forgotten with its record", || provider.stats().window_records == 0).await;
 }
 
@@ -280,7 +280,7 @@ async fn leave_within_log_gap_applies_after_reconnect() {
     two.regain_log(&faulty).await;
     let cursor = ann.cursor.clone();
     assert_eq!(ann.closed().await.code, Some(CloseReason::RESTART.code()));
-    let mut ann = Guest::by_session(&two, Visitor::user("ann").resume(&cursor)).await;
+    let mut ann = Guest::by_session(&two, Visitor::user("ann").with_cursor(&cursor)).await;
     assert_eq!((&ann.welcome["resumed"], &ann.welcome["reason"]), (&json!(false), &json!("expired")));
     one.dispatcher.to_room("r", note("secret")).await.unwrap();
     assert!(ann.texts(&one).await.is_empty());

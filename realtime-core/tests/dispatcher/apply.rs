@@ -90,7 +90,7 @@ async fn panicking_codec_loses_only_its_record() {
         assert_eq!((broken.position, broken.delivered.unwrap().matched), (Some(Position::new(2)), 0));
         assert_eq!(guest.texts(&provider).await, ["before"]);
         assert_eq!(provider.dispatcher.stats().skipped_records, 1);
-        let resumed = Guest::by_session(&provider, Visitor::user("ann").resume(&guest.cursor)).await;
+        let resumed = Guest::by_session(&provider, Visitor::user("ann").with_cursor(&guest.cursor)).await;
         assert_eq!(resumed.welcome["resumed"], true);
     }
 }

@@ -149,9 +149,9 @@ async fn client_behind_trimmed_log_is_disconnected_as_expired() {
     eventually("the node is ready again", || provider.dispatcher.is_ready()).await;
     assert_eq!(provider.dispatcher.hub().applied(), Position::new(21));
     assert_eq!(provider.dispatcher.window().start(), Position::new(16));
-    let mut expired = Guest::by_session(&provider, Visitor::user("ann").resume(&cursor)).await;
+    let mut expired = Guest::by_session(&provider, Visitor::user("ann").with_cursor(&cursor)).await;
     assert_eq!((&expired.welcome["resumed"], &expired.welcome["reason"]), (&false.into(), &"expired".into()));
     assert!(expired.texts(&provider).await.is_empty());
-    let resumed = Guest::by_session(&provider, Visitor::user("ann").resume(&expired.cursor)).await;
+    let resumed = Guest::by_session(&provider, Visitor::user("ann").with_cursor(&expired.cursor)).await;
     assert_eq!(resumed.welcome["resumed"], true, "later cursors are valid again");
 }

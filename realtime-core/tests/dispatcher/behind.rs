@@ -125,7 +125,7 @@ async fn reader_that_loses_the_window_gets_few_lost_events() {
 async fn take_from_window_stays_within_its_budget() {
     let provider = CoreProvider::started(Setup::default()).await;
     let cursor = Guest::left(&provider, Visitor::user("ann")).await;
-    let connect = || provider.register(Visitor::user("ann").resume(&cursor));
+    let connect = || provider.register(Visitor::user("ann").with_cursor(&cursor));
     for _ in 0..3 {
         provider.dispatcher.to_all(note("missed")).await.unwrap();
     }
@@ -178,7 +178,7 @@ async fn resumed_before_three_for(provider: &CoreProvider, user: &str) -> Regist
     for _ in 0..3 {
         provider.dispatcher.to_user(user, note("missed")).await.unwrap();
     }
-    provider.register(Visitor::user("ann").resume(&cursor)).await
+    provider.register(Visitor::user("ann").with_cursor(&cursor)).await
 }
 
 #[tokio::test]

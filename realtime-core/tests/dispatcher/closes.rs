@@ -13,7 +13,7 @@ const KICKED: Option<u16> = Some(4000);
 
 async fn flood(node: &CoreProvider) {
     for _ in 0..20_000 {
-        node.dispatcher.to_user("nobody", note("fleeting").volatile()).await.unwrap();
+        node.dispatcher.to_user("nobody", note("fleeting").as_volatile()).await.unwrap();
     }
 }
 
@@ -55,8 +55,8 @@ async fn close_counts_all_nodes_and_spares_new_connections() {
 #[tokio::test]
 async fn close_of_user_spares_same_name_in_other_tenant() {
     let (one, two) = two_nodes().await;
-    let mut acme = Guest::by_session(&two, Visitor::user("ann").tenant("acme")).await;
-    let mut globex = Guest::by_session(&two, Visitor::user("ann").tenant("globex")).await;
+    let mut acme = Guest::by_session(&two, Visitor::user("ann").with_tenant("acme")).await;
+    let mut globex = Guest::by_session(&two, Visitor::user("ann").with_tenant("globex")).await;
     one.close(Target::user_in("acme", "ann"), CloseReason::KICKED).await.unwrap();
     assert_eq!(acme.closed().await.code, KICKED);
     assert!(globex.texts(&one).await.is_empty());

@@ -29,7 +29,7 @@ async fn started() -> (FaultyDirectory, CoreProvider) {
 
 /// Connects ann of acme.
 async fn ann(provider: &CoreProvider) -> Guest {
-    Guest::by_session(provider, Visitor::user("ann").tenant("acme")).await
+    Guest::by_session(provider, Visitor::user("ann").with_tenant("acme")).await
 }
 
 /// Returns ann's connections, sorted.

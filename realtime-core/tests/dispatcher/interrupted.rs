@@ -66,7 +66,7 @@ impl Connection {
 
 /// Resumes ann's connection from this cursor.
 async fn resume(provider: &CoreProvider, cursor: &str) -> Connection {
-    Connection::open(provider, Visitor::user("ann").resume(cursor)).await
+    Connection::open(provider, Visitor::user("ann").with_cursor(cursor)).await
 }
 
 /// Returns a cursor of ann, before a small event, one of `size` bytes, and another small one.
@@ -117,7 +117,7 @@ async fn skipped_event_is_reported_in_order_in_a_single_take() {
     for _ in 0..3 {
         resume(&provider, &cursor).await.interrupt_in("large");
     }
-    let mut connection = Connection::register(&provider, Visitor::user("ann").resume(&cursor)).await;
+    let mut connection = Connection::register(&provider, Visitor::user("ann").with_cursor(&cursor)).await;
     connection.take_by(usize::MAX);
     assert_eq!(connection.names(), ["connected", "note", "lost", "note"]);
 }
@@ -174,8 +174,8 @@ async fn smaller_event_is_never_skipped() {
 async fn interruptions_of_other_users_do_not_count() {
     let provider = provider().await;
     let cursor = missed(&provider, LARGE).await;
-    let anonymous = || Visitor::anonymous().resume(&cursor);
-    let other = || Visitor::user("ann").tenant("acme").resume(&cursor);
+    let anonymous = || Visitor::anonymous().with_cursor(&cursor);
+    let other = || Visitor::user("ann").with_tenant("acme").with_cursor(&cursor);
     for _ in 0..3 {
         Connection::open(&provider, anonymous()).await.interrupt_in("large");
         Connection::open(&provider, other()).await.interrupt_in("large");

@@ -43,7 +43,7 @@ async fn resumed_client_gets_newest_event_of_each_key_in_order() {
         provider.dispatcher.to_user("ann", note(&format!("plain {n}"))).await.unwrap();
         provider.dispatcher.to_user("ann", price("b", &format!("b{n}"))).await.unwrap();
     }
-    let mut resumed = Guest::by_sink(&provider, Visitor::user("ann").resume(&cursor)).await;
+    let mut resumed = Guest::by_sink(&provider, Visitor::user("ann").with_cursor(&cursor)).await;
     provider.dispatcher.to_all(note("end")).await.unwrap();
     let expected = ["plain 0", "plain 1", "plain 2", "plain 3", "a4", "plain 4", "b4"];
     assert_eq!(resumed.texts_until("end").await, expected);
@@ -55,7 +55,7 @@ async fn resumed_client_gets_newest_event_of_each_key_in_order() {
 #[tokio::test]
 async fn newer_event_for_others_does_not_supersede() {
     let provider = provider().await;
-    let cursor = Guest::left(&provider, Visitor::user("ann").tenant("acme")).await;
+    let cursor = Guest::left(&provider, Visitor::user("ann").with_tenant("acme")).await;
     let send = async |target: Target, text: &str| {
         provider.dispatcher.send(target, price("k", text)).await.unwrap();
     };
@@ -66,7 +66,7 @@ async fn newer_event_for_others_does_not_supersede() {
     send(Target::all().except_user("ann"), "to all but ann").await;
     send(Target::all(), "to all").await;
     send(Target::all().except_user("ann"), "to all but ann again").await;
-    let mut resumed = Guest::by_sink(&provider, Visitor::user("ann").tenant("acme").resume(&cursor)).await;
+    let mut resumed = Guest::by_sink(&provider, Visitor::user("ann").with_tenant("acme").with_cursor(&cursor)).await;
     send(Target::all(), "end").await;
     let texts = resumed.texts_until("end").await;
     // The last event may have been sent before the client had read so far.
@@ -84,7 +84,7 @@ async fn newer_event_after_leaving_the_room_does_not_supersede() {
     provider.dispatcher.to_room("r", price("k", "2")).await.unwrap();
     provider.dispatcher.leave_room("ann", "r").await.unwrap();
     provider.dispatcher.to_room("r", price("k", "3")).await.unwrap();
-    let mut resumed = Guest::by_sink(&provider, Visitor::user("ann").resume(&cursor)).await;
+    let mut resumed = Guest::by_sink(&provider, Visitor::user("ann").with_cursor(&cursor)).await;
     assert_eq!(resumed.texts(&provider).await, ["2"]);
 }
 
@@ -103,8 +103,8 @@ async fn stats_show_that_a_connection_is_behind() {
     let stats = stats_of(&provider, "ann").await;
     assert!(stats.behind && stats.lag > 0 && stats.lag <= 51, "{stats:?}");
     assert!(stats.overflows <= 1, "{stats:?}");
-    provider.dispatcher.to_user("ann", note("typing").volatile()).await.unwrap();
-    provider.dispatcher.to_user("ann", note("typing").volatile()).await.unwrap();
+    provider.dispatcher.to_user("ann", note("typing").as_volatile()).await.unwrap();
+    provider.dispatcher.to_user("ann", note("typing").as_volatile()).await.unwrap();
     assert_eq!(stats_of(&provider, "ann").await.dropped, 1, "the other one is in the volatile lane");
     let live = stats_of(&provider, "bob").await;
     assert_eq!((live.behind, live.lag, live.queued_events, live.waiting_ms), (false, 0, 0, 0));

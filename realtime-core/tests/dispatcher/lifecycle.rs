@@ -71,7 +71,7 @@ async fn replaced_log_disconnects_clients_with_reason_epoch() {
     backplane.set_up(true);
     assert_eq!(guest.closed().await.code, Some(CloseReason::RESTART.code()));
     eventually("the node is ready again", || provider.dispatcher.is_ready()).await;
-    let mut reconnected = Guest::by_session(&provider, Visitor::user("ann").resume(&guest.cursor)).await;
+    let mut reconnected = Guest::by_session(&provider, Visitor::user("ann").with_cursor(&guest.cursor)).await;
     assert_eq!((&reconnected.welcome["resumed"], &reconnected.welcome["reason"]), (&json!(false), &json!("epoch")));
     assert!(provider.dispatcher.user_rooms("ann").await.unwrap().is_empty(), "earlier joins are gone with the log");
     let receipt = provider.dispatcher.to_user("ann", note("new")).await.unwrap();
@@ -118,7 +118,7 @@ async fn stalled_sink_is_closed_and_its_resources_released() {
     let setup = Setup::default().with_limits(limits).with_write_stall(Duration::from_millis(200));
     let provider = CoreProvider::attached(setup, runtime().with_hook(hooks.hook("hook"))).await;
     let sink = futures_util::sink::unfold((), |(), _: Bytes| std::future::pending::<Result<(), Error>>());
-    let admitted = provider.admit(Visitor::user("ann").room("r")).await.unwrap();
+    let admitted = provider.admit(Visitor::user("ann").with_room("r")).await.unwrap();
     let link = provider.dispatcher.connect_sink(admitted, sink, Bytes::clone);
     let mut healthy = Guest::by_sink(&provider, Visitor::user("bob")).await;
     provider.dispatcher.to_all(note("1")).await.unwrap();
@@ -240,8 +240,8 @@ async fn events_after_write_stall_start_no_worker() {
 #[tokio::test]
 async fn close_returns_count_and_reaches_rooms_and_tenants() {
     let provider = CoreProvider::started(Setup::default()).await;
-    let mut member = Guest::by_session(&provider, Visitor::user("ann").room("r")).await;
-    let mut tenant = Guest::by_session(&provider, Visitor::user("bob").tenant("acme")).await;
+    let mut member = Guest::by_session(&provider, Visitor::user("ann").with_room("r")).await;
+    let mut tenant = Guest::by_session(&provider, Visitor::user("bob").with_tenant("acme")).await;
     let mut other = Guest::by_session(&provider, Visitor::user("cid")).await;
     assert_eq!(provider.close(Target::room("r"), CloseReason::POLICY).await.unwrap(), 1);
     assert_eq!(member.closed().await.code, Some(1008));

@@ -99,7 +99,7 @@ async fn waiting_is_bounded_in_time_and_in_number() {
 #[tokio::test(start_paused = true)]
 async fn users_connections_are_probed_in_rounds_at_the_limit() {
     let provider = limited(2).await;
-    let acme = || Visitor::user("ann").tenant("acme");
+    let acme = || Visitor::user("ann").with_tenant("acme");
     let ann = [register(&provider, acme()).await, register(&provider, acme()).await];
     let others = [register(&provider, Visitor::user("ann")).await, register(&provider, Visitor::user("bob")).await];
     let probes =
@@ -168,7 +168,7 @@ async fn room_policy_is_not_called_beyond_the_user_limit() {
     let limits = Limits::default().with_connections_per_user(1);
     let provider =
         CoreProvider::attached(Setup::default().with_limits(limits), runtime().with_policy(policy.clone())).await;
-    let visitor = || (0..100).fold(Visitor::user("ann"), |visitor, n| visitor.room(&n.to_string()));
+    let visitor = || (0..100).fold(Visitor::user("ann"), |visitor, n| visitor.with_room(&n.to_string()));
     let (registration, _) = register(&provider, visitor()).await;
     assert_eq!(policy.0.swap(0, Ordering::SeqCst), 100);
     assert_eq!(provider.admit(visitor()).await.unwrap_err().kind(), RefusalKind::UserLimit);
@@ -225,7 +225,7 @@ async fn panicking_authenticator_or_policy_refuses() {
     let by_authenticator = CoreProvider::attached(Setup::default(), runtime().with_authenticator(Panics)).await;
     let by_policy = CoreProvider::attached(Setup::default(), runtime().with_policy(Panics)).await;
     for provider in [by_authenticator, by_policy] {
-        let refusal = provider.admit(Visitor::user("ann").room("r")).await.unwrap_err();
+        let refusal = provider.admit(Visitor::user("ann").with_room("r")).await.unwrap_err();
         assert_eq!((refusal.kind(), refusal.message()), (RefusalKind::Internal, "internal error"));
         assert_eq!(provider.stats().panics, 1);
         assert_eq!(provider.dispatcher.stats().refused["internal"], 1);
@@ -254,7 +254,7 @@ async fn hanging_authenticator_or_policy_refuses_in_time() {
     for (provider, limit) in [(by_authenticator, 10), (by_policy, 3)] {
         let start = tokio::time::Instant::now();
         // The timeout covers all rooms together.
-        let refusal = provider.admit(Visitor::user("ann").room("r").room("q")).await.unwrap_err();
+        let refusal = provider.admit(Visitor::user("ann").with_room("r").with_room("q")).await.unwrap_err();
         assert_eq!(start.elapsed().as_secs(), limit);
         assert_eq!((refusal.kind(), refusal.kind().status().as_u16()), (RefusalKind::Unavailable, 503));
         assert!(refusal.retry_after().is_some());

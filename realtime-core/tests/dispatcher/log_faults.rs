@@ -26,7 +26,7 @@ fn epoch_of(provider: &CoreProvider) -> Epoch {
 
 /// Returns whether a client with this cursor resumes, and the reason in its `connected` event.
 async fn outcome(provider: &CoreProvider, cursor: &str) -> (bool, String) {
-    let guest = Guest::by_sink(provider, Visitor::user("ann").resume(cursor)).await;
+    let guest = Guest::by_sink(provider, Visitor::user("ann").with_cursor(cursor)).await;
     (guest.welcome["resumed"] == json!(true), guest.welcome["reason"].as_str().unwrap().to_owned())
 }
 
@@ -182,7 +182,7 @@ async fn cursors_reveal_rollback_after_restart_of_all_nodes() {
         let expected = if at <= 4 { expected(true, "resumed") } else { expected(false, "epoch") };
         assert_eq!(outcome(&new, cursor).await, expected, "{at} after the next sends");
     }
-    let mut resumed = Guest::by_sink(&new, Visitor::user("ann").resume(&cursors[3])).await;
+    let mut resumed = Guest::by_sink(&new, Visitor::user("ann").with_cursor(&cursors[3])).await;
     assert_eq!(resumed.texts(&new).await, ["3", "10", "11", "12", "13", "14"]);
 }
 
@@ -243,7 +243,7 @@ async fn cursor_of_record_unseen_by_node_is_expired() {
     for (at, expected) in reasons {
         assert_eq!(outcome(&two, &cursors[at]).await, expected, "{at}");
     }
-    let mut resumed = Guest::by_sink(&two, Visitor::user("ann").resume(&cursors[8])).await;
+    let mut resumed = Guest::by_sink(&two, Visitor::user("ann").with_cursor(&cursors[8])).await;
     assert_eq!(resumed.texts(&two).await, ["8", "9"]);
 }
 
@@ -342,7 +342,7 @@ async fn registration_across_epoch_change_is_live_or_closed() {
     provider.send_numbers(0..10).await;
     let old = epoch_of(&provider);
     let cursor = Guest::by_sink(&provider, Visitor::user("ann")).await.cursor;
-    let admitted = provider.admit(Visitor::user("ann").resume(&cursor)).await.unwrap();
+    let admitted = provider.admit(Visitor::user("ann").with_cursor(&cursor)).await.unwrap();
     let held = Arc::new(AtomicBool::new(false));
     let subscriber = Between({
         let (provider, backplane, held) = (provider.clone(), backplane.clone(), Arc::clone(&held));

@@ -71,7 +71,7 @@ async fn reader_behind_gets_nothing_of_new_epoch() {
         }
         eventually("the node is ready again", || provider.dispatcher.is_ready()).await;
         send(&provider, 20).await;
-        let reconnected = provider.register(Visitor::user("ann").resume(&cursor)).await;
+        let reconnected = provider.register(Visitor::user("ann").with_cursor(&cursor)).await;
         assert_eq!(take_all(&reconnected).0[0].payload["reason"], "epoch");
     }
 }

@@ -27,8 +27,8 @@ async fn both_at(nodes: [&CoreProvider; 2], position: Position) {
 #[tokio::test]
 async fn sends_reach_other_node_in_one_order() {
     let (one, two) = two_nodes().await;
-    let mut local = Guest::by_sink(&one, Visitor::user("ann").tenant("acme")).await;
-    let mut remote = Guest::by_sink(&two, Visitor::user("ann").tenant("acme").room("r")).await;
+    let mut local = Guest::by_sink(&one, Visitor::user("ann").with_tenant("acme")).await;
+    let mut remote = Guest::by_sink(&two, Visitor::user("ann").with_tenant("acme").with_room("r")).await;
     let mut sent = Vec::new();
     for n in 0..100 {
         let node = if n % 2 == 0 { &one } else { &two };
@@ -81,8 +81,8 @@ async fn node_knows_rooms_that_were_joined_before_its_log_begins() {
     }
     let two = CoreProvider::full(Setup::default());
     two.attach(runtime().with_backplane(backplane)).await.unwrap();
-    let mut acme = Guest::by_sink(&two, Visitor::user("ann").tenant("acme")).await;
-    let mut other = Guest::by_sink(&two, Visitor::user("ann").tenant("other")).await;
+    let mut acme = Guest::by_sink(&two, Visitor::user("ann").with_tenant("acme")).await;
+    let mut other = Guest::by_sink(&two, Visitor::user("ann").with_tenant("other")).await;
     for room in ["r", "left", "q"] {
         two.dispatcher.to_room(room, note(room)).await.unwrap();
     }
@@ -102,7 +102,7 @@ async fn volatile_and_direct_events_and_closes_reach_other_node() {
     for guest in [&mut remote, &mut other] {
         assert!(guest.texts_until("live").await.is_empty());
     }
-    one.dispatcher.to_user("ann", note("fleeting").volatile()).await.unwrap();
+    one.dispatcher.to_user("ann", note("fleeting").as_volatile()).await.unwrap();
     assert_eq!(remote.next().await.payload, "fleeting");
     one.dispatcher.send(Target::connection(remote.id), note("for one")).await.unwrap();
     assert_eq!(remote.next().await.payload, "for one");
@@ -115,7 +115,7 @@ async fn volatile_and_direct_events_and_closes_reach_other_node() {
 #[tokio::test]
 async fn client_resumes_at_another_node() {
     let (one, two) = two_nodes().await;
-    let mut guest = Guest::by_sink(&one, Visitor::user("ann").room("r")).await;
+    let mut guest = Guest::by_sink(&one, Visitor::user("ann").with_room("r")).await;
     one.dispatcher.to_user("ann", note("1")).await.unwrap();
     assert_eq!(guest.next().await.payload, "1");
     let cursor = guest.cursor.clone();
@@ -123,7 +123,7 @@ async fn client_resumes_at_another_node() {
     one.dispatcher.to_room("r", note("2")).await.unwrap();
     let mark = two.dispatcher.to_user("ann", note("3")).await.unwrap().position.unwrap();
     both_at([&one, &two], mark).await;
-    let mut guest = Guest::by_sink(&two, Visitor::user("ann").room("r").resume(&cursor)).await;
+    let mut guest = Guest::by_sink(&two, Visitor::user("ann").with_room("r").with_cursor(&cursor)).await;
     assert_eq!(guest.welcome["resumed"], true);
     assert_eq!(guest.texts(&one).await, ["2", "3"]);
 }
@@ -138,7 +138,7 @@ async fn node_that_starts_later_knows_rooms_and_window() {
     one.dispatcher.to_room("r", note("1")).await.unwrap();
     let two = CoreProvider::on(backplane).await;
     assert_eq!(two.dispatcher.user_rooms("ann").await.unwrap(), ["r"]);
-    let mut resumed = Guest::by_sink(&two, Visitor::user("ann").resume(&cursor)).await;
+    let mut resumed = Guest::by_sink(&two, Visitor::user("ann").with_cursor(&cursor)).await;
     let mut new = Guest::by_sink(&two, Visitor::user("ann")).await;
     one.dispatcher.to_room("r", note("2")).await.unwrap();
     assert_eq!(resumed.texts(&one).await, ["1", "2"]);
@@ -148,8 +148,8 @@ async fn node_that_starts_later_knows_rooms_and_window() {
 #[tokio::test]
 async fn directory_lists_connections_of_both_nodes() {
     let (one, two) = two_nodes().await;
-    let local = Guest::by_sink(&one, Visitor::user("ann").tenant("acme")).await;
-    let remote = Guest::by_sink(&two, Visitor::user("ann").tenant("globex")).await;
+    let local = Guest::by_sink(&one, Visitor::user("ann").with_tenant("acme")).await;
+    let remote = Guest::by_sink(&two, Visitor::user("ann").with_tenant("globex")).await;
     let directory = Arc::clone(one.dispatcher.runtime().unwrap().tracker.directory());
     until_online(&*directory, 2).await;
     let node = |provider: &CoreProvider| provider.dispatcher.runtime().unwrap().log.node().id;
@@ -171,8 +171,8 @@ async fn directory_lists_connections_of_both_nodes() {
 #[tokio::test]
 async fn leave_at_one_node_applies_to_connections_at_another() {
     let (one, two) = two_nodes().await;
-    let mut remote = Guest::by_sink(&two, Visitor::user("ann").room("r")).await;
-    let mut other = Guest::by_sink(&two, Visitor::user("bob").room("r")).await;
+    let mut remote = Guest::by_sink(&two, Visitor::user("ann").with_room("r")).await;
+    let mut other = Guest::by_sink(&two, Visitor::user("bob").with_room("r")).await;
     one.dispatcher.to_room("r", note("1")).await.unwrap();
     let left = one.dispatcher.runtime().unwrap().log.leave_room("ann", None, "r").await.unwrap();
     both_at([&one, &two], left.position.unwrap()).await;

@@ -42,7 +42,7 @@ async fn node_delivers_its_own_messages_once() {
     let backplane = FaultyBackplane::new(MemoryBackplane::default());
     let one = CoreProvider::on(backplane.clone()).await;
     let mut local = Guest::by_session(&one, Visitor::user("ann")).await;
-    one.dispatcher.to_user("ann", note("fleeting").volatile()).await.unwrap();
+    one.dispatcher.to_user("ann", note("fleeting").as_volatile()).await.unwrap();
     // Lets the pipe's task run before the next record.
     for _ in 0..10 {
         tokio::task::yield_now().await;

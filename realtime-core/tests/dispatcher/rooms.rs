@@ -63,7 +63,7 @@ async fn leaving_own_room_keeps_the_users_membership() {
 #[tokio::test]
 async fn handler_sees_the_rooms_of_its_connection() {
     let provider = started().await;
-    let mut ann = Guest::by_session(&provider, Visitor::user("ann").room("named")).await;
+    let mut ann = Guest::by_session(&provider, Visitor::user("ann").with_room("named")).await;
     let mut bob = Guest::by_session(&provider, Visitor::user("bob")).await;
     provider.dispatcher.join_room("ann", "joined").await.unwrap();
     for (room, is_in) in [("named", true), ("joined", true), ("r", false)] {
@@ -82,7 +82,7 @@ async fn handler_sees_the_rooms_of_its_connection() {
 async fn rooms_of_a_connection_are_bounded() {
     let provider = started().await;
     let names: Vec<_> = (0..101).map(|n| n.to_string()).collect();
-    let mut ann = Guest::by_session(&provider, Visitor::user("ann").room("0")).await;
+    let mut ann = Guest::by_session(&provider, Visitor::user("ann").with_room("0")).await;
     for room in &names[1..100] {
         assert_eq!(request(&mut ann, "subscribe", room).await, true, "{room}");
     }
@@ -91,10 +91,10 @@ async fn rooms_of_a_connection_are_bounded() {
     assert_eq!(request(&mut ann, "subscribe", "99").await, false, "already a member");
     assert_eq!(request(&mut ann, "leave", "99").await, true);
     assert_eq!(request(&mut ann, "subscribe", "100").await, true, "a leave frees a slot");
-    let all = names[..100].iter().fold(Visitor::user("ann"), |visitor, room| visitor.room(room));
+    let all = names[..100].iter().fold(Visitor::user("ann"), |visitor, room| visitor.with_room(room));
     let mut reconnected = Guest::by_session(&provider, all).await;
     assert!(is_member(&provider, &mut reconnected, "99").await);
-    let more = names.iter().fold(Visitor::user("ann"), |visitor, room| visitor.room(room));
+    let more = names.iter().fold(Visitor::user("ann"), |visitor, room| visitor.with_room(room));
     let refusal = provider.admit(more).await.unwrap_err();
     assert_eq!((refusal.kind(), refusal.setting()), (RefusalKind::BadRequest, Some("limits.rooms_per_connection")));
 }
@@ -123,7 +123,7 @@ async fn users_but_not_their_rooms_survive_an_epoch_change() {
     let provider =
         CoreProvider::attached(Setup::default().with_router(router()), runtime().with_backplane(backplane.clone()))
             .await;
-    let visitor = || Visitor::user("ann").tenant("acme");
+    let visitor = || Visitor::user("ann").with_tenant("acme");
     let slow = Guest::by_session(&provider, visitor()).await;
     provider.dispatcher.join_room("ann", "r").await.unwrap();
     provider.dispatcher.join_room_in("acme", "ann", "q").await.unwrap();

@@ -33,7 +33,7 @@ async fn room_delivery_is_decided_by_the_receiving_node() {
     for (sender, matched) in nodes.iter().zip([1, 0]) {
         let receipt = sender.dispatcher.to_room("room", note("own")).await.unwrap();
         assert_eq!(receipt.delivered.unwrap().matched, matched);
-        let volatile = sender.dispatcher.to_room("room", note("volatile").volatile()).await.unwrap();
+        let volatile = sender.dispatcher.to_room("room", note("volatile").as_volatile()).await.unwrap();
         assert_eq!(volatile.delivered.unwrap().matched, matched);
         let log = &sender.dispatcher.runtime().unwrap().log;
         let receipt = log.send(None, Target::room("room"), note("over all")).await.unwrap();
@@ -87,7 +87,7 @@ async fn volatile_send_to_one_connection_never_waits() {
     let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
     let mut dropped = 0;
     for n in 0..100 {
-        let send = provider.dispatcher.send(Target::connection(guest.id), note(&n.to_string()).volatile());
+        let send = provider.dispatcher.send(Target::connection(guest.id), note(&n.to_string()).as_volatile());
         dropped += in_time("a send", send).await.unwrap().delivered.unwrap().dropped;
     }
     assert!((80..100).contains(&dropped), "{dropped}");
@@ -100,9 +100,9 @@ async fn room_event_reaches_everyone_only_if_configured() {
         let mut setup = Setup::default();
         setup.room_delivery = delivery;
         let provider = CoreProvider::started(setup).await;
-        let mut member = Guest::by_session(&provider, Visitor::user("ann").tenant("acme").room("r")).await;
-        let mut other = Guest::by_session(&provider, Visitor::user("bob").tenant("acme")).await;
-        let mut stranger = Guest::by_session(&provider, Visitor::user("eve").tenant("globex")).await;
+        let mut member = Guest::by_session(&provider, Visitor::user("ann").with_tenant("acme").with_room("r")).await;
+        let mut other = Guest::by_session(&provider, Visitor::user("bob").with_tenant("acme")).await;
+        let mut stranger = Guest::by_session(&provider, Visitor::user("eve").with_tenant("globex")).await;
         let broadcast = provider.broadcast();
         broadcast.to_room("r", note("room")).await.unwrap();
         broadcast.send(Target::room_in("acme", "r"), note("of acme")).await.unwrap();

@@ -76,7 +76,7 @@ async fn watch(nodes: Vec<CoreProvider>, finishing: Arc<AtomicBool>, mut dice: S
     let user = USERS[dice.below(USERS.len())];
     let tenant = TENANTS[dice.below(TENANTS.len())];
     let rooms: Vec<_> = NAMED.into_iter().filter(|_| dice.one_in(2)).collect();
-    let mut visitor = Visitor::user(user).tenant(tenant);
+    let mut visitor = Visitor::user(user).with_tenant(tenant);
     visitor.rooms = rooms.iter().map(|room| (*room).to_owned()).collect();
     let mut watcher = Watcher { user, tenant, rooms, from: 0, seen: Vec::new(), resumes: 0 };
     loop {

@@ -19,8 +19,8 @@ impl Anns {
     async fn connect() -> Self {
         let provider = CoreProvider::started(Setup::default()).await;
         Self {
-            acme: Guest::by_session(&provider, Visitor::user("ann").tenant("acme")).await,
-            globex: Guest::by_session(&provider, Visitor::user("ann").tenant("globex")).await,
+            acme: Guest::by_session(&provider, Visitor::user("ann").with_tenant("acme")).await,
+            globex: Guest::by_session(&provider, Visitor::user("ann").with_tenant("globex")).await,
             none: Guest::by_session(&provider, Visitor::user("ann")).await,
             provider,
         }
@@ -67,8 +67,8 @@ async fn tenant_membership_applies_to_that_tenants_user_only() {
     let rooms = Arc::clone(&anns.provider.dispatcher);
     rooms.join_room_in("acme", "ann", "r").await.unwrap();
     assert_eq!(anns.members().await, [true, false, false]);
-    let mut later = Guest::by_session(&anns.provider, Visitor::user("ann").tenant("acme")).await;
-    let mut stranger = Guest::by_session(&anns.provider, Visitor::user("ann").tenant("globex")).await;
+    let mut later = Guest::by_session(&anns.provider, Visitor::user("ann").with_tenant("acme")).await;
+    let mut stranger = Guest::by_session(&anns.provider, Visitor::user("ann").with_tenant("globex")).await;
     assert_eq!(anns.members().await, [true, false, false]);
     assert_eq!(later.texts_until("end").await, ["for some"]);
     assert!(stranger.texts_until("end").await.is_empty());
@@ -85,7 +85,7 @@ async fn tenant_leave_excludes_its_user_until_the_next_join() {
     rooms.join_room("ann", "r").await.unwrap();
     rooms.leave_room_in("acme", "ann", "r").await.unwrap();
     assert_eq!(anns.members().await, [false, true, true]);
-    let mut later = Guest::by_session(&anns.provider, Visitor::user("ann").tenant("acme")).await;
+    let mut later = Guest::by_session(&anns.provider, Visitor::user("ann").with_tenant("acme")).await;
     assert_eq!(anns.members().await, [false, true, true]);
     assert!(later.texts_until("end").await.is_empty(), "a later connection is excluded too");
     rooms.join_room("ann", "r").await.unwrap();
@@ -115,7 +115,8 @@ async fn resumed_client_gets_events_for_its_tenants_user() {
     for (tenant, cursor, expected) in
         [("acme", &cursors[0], ["for acme", "for both"]), ("globex", &cursors[1], ["for both", "for globex"])]
     {
-        let mut guest = Guest::by_session(&provider, Visitor::user("ann").tenant(tenant).resume(cursor)).await;
+        let mut guest =
+            Guest::by_session(&provider, Visitor::user("ann").with_tenant(tenant).with_cursor(cursor)).await;
         assert_eq!(guest.welcome["resumed"], json!(true));
         assert_eq!(guest.texts_until("end").await, expected, "{tenant}");
     }
@@ -137,7 +138,7 @@ async fn removed_member_gets_no_old_events_when_it_resumes() {
     let provider = CoreProvider::started(Setup::default()).await;
     let rooms = &provider.dispatcher;
     for (tenant, expected) in [("acme", vec!["3"]), ("globex", vec!["1", "2", "3"])] {
-        let guest = Guest::by_session(&provider, Visitor::user("ann").tenant(tenant).room("r")).await;
+        let guest = Guest::by_session(&provider, Visitor::user("ann").with_tenant(tenant).with_room("r")).await;
         let cursor = guest.cursor.clone();
         drop(guest);
         provider.dispatcher.to_room("r", note("1")).await.unwrap();
@@ -145,7 +146,7 @@ async fn removed_member_gets_no_old_events_when_it_resumes() {
         rooms.leave_room_in("acme", "ann", "r").await.unwrap();
         provider.dispatcher.to_room("r", note("3")).await.unwrap();
         provider.dispatcher.to_all(note("end")).await.unwrap();
-        let visitor = Visitor::user("ann").tenant(tenant).room("r").resume(&cursor);
+        let visitor = Visitor::user("ann").with_tenant(tenant).with_room("r").with_cursor(&cursor);
         let mut guest = Guest::by_session(&provider, visitor).await;
         assert_eq!(guest.texts_until("end").await, expected, "{tenant}");
     }

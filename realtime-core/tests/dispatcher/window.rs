@@ -49,7 +49,7 @@ async fn window_is_bounded_by_age() {
     assert_eq!(provider.stats().window_records, 1);
     eventually("the record is too old", || provider.stats().window_records == 0).await;
     let cursor = guest.cursor.clone();
-    let late = Guest::by_sink(&provider, Visitor::user("ann").resume(&cursor)).await;
+    let late = Guest::by_sink(&provider, Visitor::user("ann").with_cursor(&cursor)).await;
     assert_eq!((&late.welcome["resumed"], &late.welcome["reason"]), (&json!(false), &json!("expired")));
 }
 
@@ -113,7 +113,7 @@ async fn caught_up_client_gets_bare_cursor() {
     for n in 0..38 {
         provider.dispatcher.to_user("bob", note(&n.to_string())).await.unwrap();
     }
-    let mut guest = Guest::by_sink(&provider, Visitor::user("ann").resume(&cursor)).await;
+    let mut guest = Guest::by_sink(&provider, Visitor::user("ann").with_cursor(&cursor)).await;
     assert_eq!(guest.welcome["resumed"], true);
     assert_eq!(guest.next().await.payload, "old");
     assert_eq!(guest.position(), 1);
@@ -137,7 +137,7 @@ async fn quiet_client_keeps_its_position_among_large_events() {
         provider.dispatcher.to_user("bob", note(&format!("{n}{}", "x".repeat(10_000)))).await.unwrap();
     }
     assert!(provider.dispatcher.window().start().get() > 0, "the window has dropped records");
-    let resumed = Guest::by_sink(&provider, Visitor::user("quiet").resume(&quiet.cursor)).await;
+    let resumed = Guest::by_sink(&provider, Visitor::user("quiet").with_cursor(&quiet.cursor)).await;
     assert_eq!(resumed.welcome["resumed"], true);
 }
 
@@ -151,7 +151,7 @@ async fn quiet_client_gets_bare_cursor_on_silent_log() {
     tokio::time::sleep(age * 3).await;
     assert_eq!(quiet.next().await.name, "cursor");
     assert_eq!(quiet.position(), 1);
-    let resumed = Guest::by_sink(&provider, Visitor::user("quiet").resume(&quiet.cursor)).await;
+    let resumed = Guest::by_sink(&provider, Visitor::user("quiet").with_cursor(&quiet.cursor)).await;
     assert_eq!(resumed.welcome["resumed"], true);
 }
 
@@ -189,7 +189,7 @@ async fn event_is_encoded_once_for_connections_and_window() {
         assert!(guest.texts_until("1").await.is_empty());
     }
     assert_eq!(encoded.load(std::sync::atomic::Ordering::Relaxed), before + 1);
-    let mut again = Guest::by_sink(&provider, Visitor::user("ann").resume(&cursor)).await;
+    let mut again = Guest::by_sink(&provider, Visitor::user("ann").with_cursor(&cursor)).await;
     assert!(again.texts_until("1").await.is_empty());
     assert_eq!(encoded.load(std::sync::atomic::Ordering::Relaxed), before + 2, "only the connected event was encoded");
 }
@@ -206,7 +206,7 @@ async fn old_cursors_read_exactly_the_later_events() {
     }
     provider.dispatcher.to_all(note("end")).await.unwrap();
     for at in [0, 1, 57, 198, 199] {
-        let mut guest = Guest::by_sink(&provider, Visitor::user("ann").resume(&cursors[at])).await;
+        let mut guest = Guest::by_sink(&provider, Visitor::user("ann").with_cursor(&cursors[at])).await;
         let expected: Vec<_> = (at + 1..200).map(|n| n.to_string()).collect();
         assert_eq!(guest.texts_until("end").await, expected);
     }

@@ -88,7 +88,7 @@ async fn running_handlers_of_a_user_are_bounded_by_its_limit() {
         // users are handled immediately.
         let ann = provider.register(Visitor::user("ann")).await;
         send(&ann, 1);
-        let of_tenant = provider.register(Visitor::user("ann").tenant("acme")).await;
+        let of_tenant = provider.register(Visitor::user("ann").with_tenant("acme")).await;
         send(&of_tenant, 1);
         eventually("the other user's handler runs", || gate.running() == limit + 1).await;
         gate.open.add_permits(limit + 2);

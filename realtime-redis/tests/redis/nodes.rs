@@ -54,7 +54,7 @@ async fn nodes_deliver_to_each_other_in_one_order() {
     tokio::join!(sending(0), sending(1));
     let seen = notes(&mut here, 200).await;
     assert_eq!(seen, notes(&mut there, 200).await);
-    nodes[0].provider.broadcast().to_user("ann", note("by the pipe").volatile()).await.unwrap();
+    nodes[0].provider.broadcast().to_user("ann", note("by the pipe").as_volatile()).await.unwrap();
     assert_eq!(notes(&mut there, 1).await, ["by the pipe"]);
     assert_eq!(notes(&mut here, 1).await, ["by the pipe"]);
 }

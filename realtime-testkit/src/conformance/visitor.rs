@@ -42,35 +42,35 @@ impl Visitor {
 
     /// Sets the tenant.
     #[must_use]
-    pub fn tenant(mut self, tenant: &str) -> Self {
+    pub fn with_tenant(mut self, tenant: &str) -> Self {
         self.tenant = Some(tenant.to_owned());
         self
     }
 
     /// Adds a room to the connect request.
     #[must_use]
-    pub fn room(mut self, room: &str) -> Self {
+    pub fn with_room(mut self, room: &str) -> Self {
         self.rooms.push(room.to_owned());
         self
     }
 
     /// Sets the cursor to resume from.
     #[must_use]
-    pub fn resume(mut self, cursor: &str) -> Self {
+    pub fn with_cursor(mut self, cursor: &str) -> Self {
         self.cursor = Some(cursor.to_owned());
         self
     }
 
     /// Sets the client's previous connection.
     #[must_use]
-    pub fn formerly(mut self, connection: impl ToString) -> Self {
+    pub fn with_former(mut self, connection: impl ToString) -> Self {
         self.former = Some(connection.to_string());
         self
     }
 
     /// Sets the time until the identity expires.
     #[must_use]
-    pub fn lifetime(mut self, lifetime: Duration) -> Self {
+    pub fn with_lifetime(mut self, lifetime: Duration) -> Self {
         self.lifetime = Some(lifetime);
         self
     }

@@ -86,7 +86,7 @@ async fn ask_that_no_provider_supports_is_an_error() {
     assert!(matches!(ask(question()).await, Err(Error::Unsupported { what: "acks", .. })));
     let (service, _) = started().await;
     let ask = async |event| service.ask("ann", event, Duration::from_secs(1)).await.map(drop);
-    assert!(matches!(ask(question().volatile()).await, Err(Error::Unsupported { what: "volatile asks", .. })));
+    assert!(matches!(ask(question().as_volatile()).await, Err(Error::Unsupported { what: "volatile asks", .. })));
     ask(question()).await.unwrap();
 }
 
@@ -100,7 +100,7 @@ async fn every_mock_with_acks_is_asked() {
             .returning(move |_, _, timeout| {
                 let reply = AckReply::answered(ConnectionId::random(), Duration::ZERO, &answer)?;
                 assert!(timeout <= Duration::from_secs(1));
-                Ok(Acks::ready([if answer { reply.over("another") } else { reply }]))
+                Ok(Acks::ready([if answer { reply.with_provider("another") } else { reply }]))
             });
         MockRealtimeProvider::named_with_socket_io(provider, io)
     };

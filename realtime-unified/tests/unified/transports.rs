@@ -142,7 +142,7 @@ async fn send_over_all_transports_is_one_record_delivered_once() {
         assert_eq!([client.next().await.1, client.next().await.1], [1, 2], "{transport}");
     }
     // Volatile events keep no order against the others.
-    service.send(Target::user("ann"), Event::json("note", &3).unwrap().volatile()).await.unwrap();
+    service.send(Target::user("ann"), Event::json("note", &3).unwrap().as_volatile()).await.unwrap();
     for (client, transport) in clients.iter_mut().zip(TRANSPORTS) {
         let third = async { while client.next().await.1 != 3 {} };
         in_time(transport, third).await;

@@ -89,7 +89,7 @@ pub(crate) fn send(sender: Sender, predicted: Predicted) -> Pending {
             Kind::Latest(key) => event.with_latest_key(format!("latest {key}")),
             Kind::Once(key) => event.with_idempotency_key(format!("once {key}")),
             Kind::Plain => event,
-            Kind::Volatile => event.volatile(),
+            Kind::Volatile => event.as_volatile(),
         };
         match sender.send(target, event).await {
             Ok(receipt) => Ok(Done::Send(predicted, Some(receipt))),

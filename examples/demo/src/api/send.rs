@@ -85,7 +85,7 @@ pub(super) async fn send(
         ));
     }
     if request.volatile {
-        event = event.volatile();
+        event = event.as_volatile();
     }
     if let Some(key) = request.idempotency_key {
         event = event.with_idempotency_key(key);

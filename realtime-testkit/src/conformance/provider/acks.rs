@@ -39,7 +39,7 @@ pub async fn acks_are_collected_from_every_connection<P: ProviderUnderTest>() {
     let acks = fixture.acks().to_user_with_ack("ann", question(), DEADLINE).await.expect("asked");
     fixture.note(Target::user("ann"), "after").await;
     if fixture.provider.capabilities().resume {
-        let mut late = fixture.connect(Visitor::user("ann").resume(&begin)).await;
+        let mut late = fixture.connect(Visitor::user("ann").with_cursor(&begin)).await;
         fixture.note(Target::connection(late.id), "for the late one").await;
         let mut labels = [late.next().await.payload, late.next().await.payload, late.next().await.payload];
         labels.sort_by_key(Value::to_string);
@@ -101,7 +101,7 @@ pub async fn acks_report_gone_and_timed_out_connections<P: ProviderUnderTest>() 
     }
     assert!(fixture.labels(&mut silent).await.is_empty(), "a late answer is ignored");
     if fixture.provider.capabilities().resume {
-        let mut back = fixture.connect(Visitor::user("ann").resume(&cursor)).await;
+        let mut back = fixture.connect(Visitor::user("ann").with_cursor(&cursor)).await;
         assert_eq!(fixture.labels(&mut back).await, ["mark 0"]);
     }
 }
@@ -109,8 +109,8 @@ pub async fn acks_report_gone_and_timed_out_connections<P: ProviderUnderTest>() 
 /// An ask for one tenant's user reaches no other user of that name.
 pub async fn acks_for_one_tenants_user<P: ProviderUnderTest>() {
     let Some(fixture) = Fixture::<P>::start_if(|can| can.acks, Setup::default()).await else { return };
-    let mut acme = fixture.connect(Visitor::user("ann").tenant("acme")).await;
-    let mut globex = fixture.connect(Visitor::user("ann").tenant("globex")).await;
+    let mut acme = fixture.connect(Visitor::user("ann").with_tenant("acme")).await;
+    let mut globex = fixture.connect(Visitor::user("ann").with_tenant("globex")).await;
     let acks = fixture.acks().ask(Target::user_in("acme", "ann"), question(), DEADLINE).await.expect("asked");
     let number = asked(&mut acme).await;
     acme.answer(number, json!("yes")).await;

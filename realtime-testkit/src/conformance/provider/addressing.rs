@@ -8,7 +8,7 @@ use crate::conformance::{ProviderUnderTest, Setup, Visitor};
 pub async fn connected_is_the_first_event<P: ProviderUnderTest>() {
     let fixture = Fixture::<P>::start(Setup::default()).await;
     fixture.note(Target::all(), "before").await;
-    let mut peer = fixture.connect(Visitor::user("ann").tenant("acme")).await;
+    let mut peer = fixture.connect(Visitor::user("ann").with_tenant("acme")).await;
     assert!(peer.welcome["message"].as_str().is_some_and(|message| !message.is_empty()), "{}", peer.welcome);
     assert!(!peer.was_resumed(), "{}", peer.welcome);
     assert_eq!(peer.reason(), "new");
@@ -17,16 +17,16 @@ pub async fn connected_is_the_first_event<P: ProviderUnderTest>() {
     assert!(fixture.labels(&mut peer).await.is_empty(), "no earlier event");
     let cursor: Cursor = peer.cursor.parse().expect("a cursor");
     assert_eq!(cursor.position().get(), 2, "the marker's position");
-    let other = fixture.connect(Visitor::user("ann").tenant("acme")).await;
+    let other = fixture.connect(Visitor::user("ann").with_tenant("acme")).await;
     assert_ne!(peer.id, other.id);
 }
 
 /// A send to a user reaches only that user's connections.
 pub async fn addressing_user<P: ProviderUnderTest>() {
     let fixture = Fixture::<P>::start(Setup::default()).await;
-    let mut one = fixture.connect(Visitor::user("ann").tenant("acme")).await;
+    let mut one = fixture.connect(Visitor::user("ann").with_tenant("acme")).await;
     let mut two = fixture.connect(Visitor::user("ann")).await;
-    let mut other = fixture.connect(Visitor::user("bob").tenant("acme")).await;
+    let mut other = fixture.connect(Visitor::user("bob").with_tenant("acme")).await;
     let mut anonymous = fixture.connect(Visitor::anonymous()).await;
     fixture.note(Target::user("ann"), "1").await;
     fixture.note(Target::user("an"), "no prefix").await;
@@ -40,9 +40,9 @@ pub async fn addressing_user<P: ProviderUnderTest>() {
 /// A send to a tenant reaches only that tenant's connections.
 pub async fn addressing_tenant<P: ProviderUnderTest>() {
     let fixture = Fixture::<P>::start(Setup::default()).await;
-    let mut ann = fixture.connect(Visitor::user("ann").tenant("acme")).await;
-    let mut anonymous = fixture.connect(Visitor::anonymous().tenant("acme")).await;
-    let mut other = fixture.connect(Visitor::user("ann").tenant("globex")).await;
+    let mut ann = fixture.connect(Visitor::user("ann").with_tenant("acme")).await;
+    let mut anonymous = fixture.connect(Visitor::anonymous().with_tenant("acme")).await;
+    let mut other = fixture.connect(Visitor::user("ann").with_tenant("globex")).await;
     let mut none = fixture.connect(Visitor::user("ann")).await;
     let receipt = fixture.broadcast().to_tenant("acme", crate::conformance::fixture::note("1")).await.expect("sent");
     assert_eq!(receipt.delivered.map(|delivered| delivered.matched), Some(2));
@@ -57,7 +57,7 @@ pub async fn addressing_tenant<P: ProviderUnderTest>() {
 pub async fn addressing_all<P: ProviderUnderTest>() {
     let fixture = Fixture::<P>::start(Setup::default()).await;
     let mut peers = Vec::new();
-    for visitor in [Visitor::user("ann").tenant("acme"), Visitor::user("bob"), Visitor::anonymous()] {
+    for visitor in [Visitor::user("ann").with_tenant("acme"), Visitor::user("bob"), Visitor::anonymous()] {
         peers.push(fixture.connect(visitor).await);
     }
     let receipt = fixture.note(Target::all(), "1").await;
@@ -71,8 +71,8 @@ pub async fn addressing_all<P: ProviderUnderTest>() {
 /// A send to a tenant's user reaches only that user's connections in that tenant.
 pub async fn addressing_user_within_a_tenant<P: ProviderUnderTest>() {
     let fixture = Fixture::<P>::start(Setup::default()).await;
-    let mut here = fixture.connect(Visitor::user("ann").tenant("acme")).await;
-    let mut there = fixture.connect(Visitor::user("ann").tenant("globex")).await;
+    let mut here = fixture.connect(Visitor::user("ann").with_tenant("acme")).await;
+    let mut there = fixture.connect(Visitor::user("ann").with_tenant("globex")).await;
     let mut none = fixture.connect(Visitor::user("ann")).await;
     fixture.note(Target::user_in("acme", "ann"), "1").await;
     fixture.note(Target::user_in("nowhere", "ann"), "2").await;
@@ -102,10 +102,10 @@ pub async fn addressing_connection<P: ProviderUnderTest>() {
 /// A send does not reach excepted connections and users.
 pub async fn addressing_except<P: ProviderUnderTest>() {
     let fixture = Fixture::<P>::start(Setup::default()).await;
-    let mut one = fixture.connect(Visitor::user("ann").tenant("acme")).await;
-    let mut two = fixture.connect(Visitor::user("ann").tenant("acme")).await;
-    let mut bob = fixture.connect(Visitor::user("bob").tenant("acme")).await;
-    let mut anonymous = fixture.connect(Visitor::anonymous().tenant("acme")).await;
+    let mut one = fixture.connect(Visitor::user("ann").with_tenant("acme")).await;
+    let mut two = fixture.connect(Visitor::user("ann").with_tenant("acme")).await;
+    let mut bob = fixture.connect(Visitor::user("bob").with_tenant("acme")).await;
+    let mut anonymous = fixture.connect(Visitor::anonymous().with_tenant("acme")).await;
     fixture.note(Target::user("ann").except_connection(one.id), "1").await;
     fixture.note(Target::all().except_user("ann"), "2").await;
     let receipt = fixture.note(Target::tenant("acme").except_user("ann").except_connection(bob.id), "3").await;
@@ -122,7 +122,7 @@ pub async fn isolation_of_tenants_and_users<P: ProviderUnderTest>() {
     let fixture = Fixture::<P>::start(Setup::default()).await;
     let mut peers = Vec::new();
     for (user, tenant) in [("ann", "acme"), ("ann", "globex"), ("bob", "acme"), ("bob", "globex")] {
-        peers.push((user, tenant, fixture.connect(Visitor::user(user).tenant(tenant)).await));
+        peers.push((user, tenant, fixture.connect(Visitor::user(user).with_tenant(tenant)).await));
     }
     for tenant in ["acme", "globex"] {
         fixture.note(Target::tenant(tenant), tenant).await;
@@ -141,13 +141,13 @@ pub async fn isolation_of_tenants_and_users<P: ProviderUnderTest>() {
 pub async fn isolation_of_names_between_kinds<P: ProviderUnderTest>() {
     let fixture = Fixture::<P>::start(Setup::default()).await;
     let mut user = fixture.connect(Visitor::user("x")).await;
-    let mut tenant = fixture.connect(Visitor::anonymous().tenant("x")).await;
+    let mut tenant = fixture.connect(Visitor::anonymous().with_tenant("x")).await;
     fixture.note(Target::user("x"), "user").await;
     fixture.note(Target::tenant("x"), "tenant").await;
     let mut expected = vec![("user", &mut user), ("tenant", &mut tenant)];
     let mut member = None;
     if fixture.provider.capabilities().rooms {
-        member = Some(fixture.connect(Visitor::anonymous().room("x")).await);
+        member = Some(fixture.connect(Visitor::anonymous().with_room("x")).await);
         fixture.note(Target::room("x"), "room").await;
     }
     expected.extend(member.as_mut().map(|member| ("room", member)));

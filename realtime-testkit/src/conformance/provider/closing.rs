@@ -27,7 +27,7 @@ async fn assert_closed<P: ProviderUnderTest>(fixture: &Fixture<P>, peer: &mut Pe
 
 /// Asserts that events, volatile events and joins fail with an error of this kind.
 async fn assert_sends_fail<P: ProviderUnderTest>(fixture: &Fixture<P>, is_expected: impl Fn(&Error) -> bool) {
-    for event in [note("1"), note("1").volatile()] {
+    for event in [note("1"), note("1").as_volatile()] {
         let sent = fixture.broadcast().to_all(event).await;
         assert!(sent.as_ref().is_err_and(&is_expected), "{sent:?}");
     }
@@ -58,9 +58,9 @@ pub async fn close_one_connection<P: ProviderUnderTest>() {
 /// All connections of a user are closed, and no others.
 pub async fn close_user<P: ProviderUnderTest>() {
     let fixture = Fixture::<P>::start(Setup::default()).await;
-    let mut one = fixture.connect(Visitor::user("ann").tenant("acme")).await;
+    let mut one = fixture.connect(Visitor::user("ann").with_tenant("acme")).await;
     let mut two = fixture.connect(Visitor::user("ann")).await;
-    let mut bob = fixture.connect(Visitor::user("bob").tenant("acme")).await;
+    let mut bob = fixture.connect(Visitor::user("bob").with_tenant("acme")).await;
     let closed = fixture.provider.close(Target::user("ann"), CloseReason::KICKED).await.expect("closed");
     assert_eq!(closed, 2);
     for peer in [&mut one, &mut two] {
@@ -111,8 +111,8 @@ pub async fn disconnect_by_the_client_runs_the_hooks<P: ProviderUnderTest>() {
 /// A connection closes when its identity expires.
 pub async fn connection_closes_when_its_identity_expires<P: ProviderUnderTest>() {
     let fixture = Fixture::<P>::start(Setup::default()).await;
-    let mut brief = fixture.connect(Visitor::user("ann").lifetime(Duration::from_millis(200))).await;
-    let mut long = fixture.connect(Visitor::user("ann").lifetime(Duration::from_secs(3_600))).await;
+    let mut brief = fixture.connect(Visitor::user("ann").with_lifetime(Duration::from_millis(200))).await;
+    let mut long = fixture.connect(Visitor::user("ann").with_lifetime(Duration::from_secs(3_600))).await;
     assert_closed(&fixture, &mut brief, &CloseReason::EXPIRED).await;
     assert!(fixture.labels(&mut long).await.is_empty());
 }

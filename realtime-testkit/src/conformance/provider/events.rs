@@ -22,7 +22,7 @@ pub async fn invalid_names_are_refused<P: ProviderUnderTest>() {
         ] {
             let sent = fixture.broadcast().send(target.clone(), note("no")).await;
             assert!(matches!(&sent, Err(Error::InvalidName { .. })), "{target:?}: {sent:?}");
-            let sent = fixture.broadcast().send(target.clone(), note("no").volatile()).await;
+            let sent = fixture.broadcast().send(target.clone(), note("no").as_volatile()).await;
             assert!(matches!(&sent, Err(Error::InvalidName { .. })), "{target:?}: {sent:?}");
         }
         let closed = fixture.provider.close(Target::user(name), realtime_core::CloseReason::KICKED).await;
@@ -49,7 +49,7 @@ pub async fn invalid_names_are_refused<P: ProviderUnderTest>() {
 pub async fn names_with_unusual_characters<P: ProviderUnderTest>() {
     let fixture = Fixture::<P>::start(Setup::default()).await;
     let user = "ann/ä&?#+%20 \"'\\ \u{1f600}";
-    let mut peer = fixture.connect(Visitor::user(user).tenant(" t ")).await;
+    let mut peer = fixture.connect(Visitor::user(user).with_tenant(" t ")).await;
     let longest = "x".repeat(256);
     let names =
         ["a:b", " leading", "trailing ", "data: x", "räume/1", "\"quoted\\\"", "message", "ping", longest.as_str()];
@@ -104,7 +104,7 @@ pub async fn too_large_event_is_refused<P: ProviderUnderTest>() {
     let fixture = Fixture::<P>::start(Setup::default().with_max_event_bytes(1_000)).await;
     let mut peer = fixture.connect(Visitor::user("ann")).await;
     let text = |bytes: usize| Event::json("text", &"x".repeat(bytes - 2)).expect("text");
-    for event in [text(1_001), text(1_001).volatile()] {
+    for event in [text(1_001), text(1_001).as_volatile()] {
         let sent = fixture.broadcast().to_user("ann", event).await;
         assert!(matches!(sent, Err(Error::TooLarge { size: 1_001, limit: 1_000 })), "{sent:?}");
     }
@@ -125,7 +125,7 @@ pub async fn binary_events_arrive_or_are_refused<P: ProviderUnderTest>() {
         assert_eq!(peer.next().await.name, "bytes");
     } else {
         assert!(matches!(&sent, Err(Error::Unsupported { .. })), "{sent:?}");
-        let sent = fixture.broadcast().to_user("ann", event().volatile()).await;
+        let sent = fixture.broadcast().to_user("ann", event().as_volatile()).await;
         assert!(matches!(&sent, Err(Error::Unsupported { .. })), "{sent:?}");
         let receipt = fixture.note(Target::all(), "the first record").await;
         assert_eq!(receipt.position.map(realtime_core::spi::Position::get), Some(1));
@@ -163,7 +163,7 @@ pub async fn keys_without_effect_are_refused<P: ProviderUnderTest>() {
     let keyed = [note("no").with_idempotency_key("k"), note("no").with_latest_key("k")];
     for event in keyed {
         for (target, event) in
-            [(Target::user("ann"), event.clone().volatile()), (Target::connection(peer.id), event.clone())]
+            [(Target::user("ann"), event.clone().as_volatile()), (Target::connection(peer.id), event.clone())]
         {
             let sent = fixture.broadcast().send(target, event).await;
             assert!(matches!(sent, Err(Error::Unsupported { .. })), "{sent:?}");

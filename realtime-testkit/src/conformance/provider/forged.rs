@@ -47,10 +47,10 @@ pub async fn resume_from_a_forged_cursor<P: ProviderUnderTest>() {
     for n in 0..3 {
         fixture.note(Target::room("board"), &format!("secret {n}")).await;
     }
-    let peer = fixture.connect(Visitor::user("mallet").room("board")).await;
+    let peer = fixture.connect(Visitor::user("mallet").with_room("board")).await;
     assert_eq!(peer.reason(), "new");
     for cursor in forged_from(&peer.cursor) {
-        let mut peer = fixture.connect(Visitor::user("mallet").room("board").resume(&cursor)).await;
+        let mut peer = fixture.connect(Visitor::user("mallet").with_room("board").with_cursor(&cursor)).await;
         assert_eq!((peer.was_resumed(), peer.reason()), (false, "invalid"), "{cursor}: {}", peer.welcome);
         assert!(fixture.labels(&mut peer).await.is_empty(), "{cursor}: no earlier event");
     }

@@ -12,7 +12,7 @@ pub async fn limit_of_one_user<P: ProviderUnderTest>() {
     let first = fixture.connect(Visitor::user("ann")).await;
     let mut second = fixture.connect(Visitor::user("ann")).await;
     assert_eq!(fixture.refusal(Visitor::user("ann")).await.status, 429);
-    let _of_tenant = fixture.connect(Visitor::user("ann").tenant("acme")).await;
+    let _of_tenant = fixture.connect(Visitor::user("ann").with_tenant("acme")).await;
     assert_eq!(fixture.provider.stats().refused.get("user_limit"), Some(&1));
     let mut bob = fixture.connect(Visitor::user("bob")).await;
     drop(first);
@@ -67,7 +67,7 @@ pub async fn invalid_identity_is_refused<P: ProviderUnderTest>() {
     assert_eq!(fixture.refusal(Visitor::user(REFUSED_USER)).await.status, 401);
     assert_eq!(fixture.refusal(Visitor::user("")).await.status, 400);
     assert_eq!(fixture.refusal(Visitor::user("a\u{7}b")).await.status, 400);
-    assert_eq!(fixture.refusal(Visitor::user("ann").tenant(&"x".repeat(257))).await.status, 400);
+    assert_eq!(fixture.refusal(Visitor::user("ann").with_tenant(&"x".repeat(257))).await.status, 400);
     let stats = fixture.provider.stats();
     assert_eq!(stats.refused.get("unauthorized"), Some(&1));
     assert_eq!(stats.refused.get("bad_request"), Some(&3));

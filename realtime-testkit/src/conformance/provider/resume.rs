@@ -22,7 +22,7 @@ fn position_of(cursor: &str) -> u64 {
 /// then live events.
 pub async fn resume_from_a_cursor<P: ProviderUnderTest>() {
     let Some(fixture) = Fixture::<P>::start_if(|can| can.resume, Setup::default()).await else { return };
-    let mut peer = fixture.connect(Visitor::user("ann").tenant("acme")).await;
+    let mut peer = fixture.connect(Visitor::user("ann").with_tenant("acme")).await;
     fixture.note(Target::user("ann"), "seen").await;
     assert_eq!(fixture.labels(&mut peer).await, ["seen"]);
     let cursor = disconnect(&fixture, peer).await;
@@ -32,7 +32,7 @@ pub async fn resume_from_a_cursor<P: ProviderUnderTest>() {
     fixture.note(Target::user_in("acme", "ann"), "3").await;
     fixture.note(Target::user_in("globex", "ann"), "no").await;
     fixture.note(Target::all(), "4").await;
-    let mut peer = fixture.connect(Visitor::user("ann").tenant("acme").resume(&cursor)).await;
+    let mut peer = fixture.connect(Visitor::user("ann").with_tenant("acme").with_cursor(&cursor)).await;
     assert!(peer.was_resumed(), "{}", peer.welcome);
     assert_eq!(peer.reason(), "resumed");
     assert_eq!(peer.welcome["cursor"], cursor.as_str(), "the client reads from its cursor");
@@ -40,9 +40,9 @@ pub async fn resume_from_a_cursor<P: ProviderUnderTest>() {
     assert_eq!(fixture.labels(&mut peer).await, ["1", "2", "3", "4", "5"]);
     // From the newest cursor there is no event; from the previous one, the same again.
     let newest = disconnect(&fixture, peer).await;
-    let mut peer = fixture.connect(Visitor::user("ann").tenant("acme").resume(&newest)).await;
+    let mut peer = fixture.connect(Visitor::user("ann").with_tenant("acme").with_cursor(&newest)).await;
     assert!(fixture.labels(&mut peer).await.is_empty());
-    let mut again = fixture.connect(Visitor::user("ann").tenant("acme").resume(&cursor)).await;
+    let mut again = fixture.connect(Visitor::user("ann").with_tenant("acme").with_cursor(&cursor)).await;
     let expected = ["1", "2", "3", "4", "5", "mark 1", "mark 2"];
     assert_eq!(fixture.labels(&mut again).await, expected);
 }
@@ -57,9 +57,9 @@ pub async fn resume_keeps_exceptions_of_the_previous_connection<P: ProviderUnder
     let to_others = || Target::user("ann").except_connection(former);
     fixture.note(to_others(), "own").await;
     fixture.note(Target::user("ann"), "1").await;
-    let mut resumed = fixture.connect(Visitor::user("ann").resume(&cursor).formerly(former)).await;
-    let mut other = fixture.connect(Visitor::user("ann").resume(&cursor)).await;
-    let mut new = fixture.connect(Visitor::user("ann").formerly(former)).await;
+    let mut resumed = fixture.connect(Visitor::user("ann").with_cursor(&cursor).with_former(former)).await;
+    let mut other = fixture.connect(Visitor::user("ann").with_cursor(&cursor)).await;
+    let mut new = fixture.connect(Visitor::user("ann").with_former(former)).await;
     fixture.note(to_others(), "own too").await;
     fixture.note(Target::user("ann"), "2").await;
     let mark = fixture.mark().await;
@@ -71,17 +71,17 @@ pub async fn resume_keeps_exceptions_of_the_previous_connection<P: ProviderUnder
 /// The identity that presents a cursor decides what is replayed, not the one that got it.
 pub async fn resume_shows_nothing_of_others<P: ProviderUnderTest>() {
     let Some(fixture) = Fixture::<P>::start_if(|can| can.resume, Setup::default()).await else { return };
-    let ann = fixture.connect(Visitor::user("ann").tenant("acme")).await;
+    let ann = fixture.connect(Visitor::user("ann").with_tenant("acme")).await;
     let cursor = disconnect(&fixture, ann).await;
     fixture.note(Target::user("ann"), "ann").await;
     fixture.note(Target::tenant("acme"), "acme").await;
     fixture.note(Target::user("bob"), "bob").await;
     fixture.note(Target::all().except_user("bob"), "not bob").await;
     fixture.note(Target::all(), "all").await;
-    let mut bob = fixture.connect(Visitor::user("bob").resume(&cursor)).await;
+    let mut bob = fixture.connect(Visitor::user("bob").with_cursor(&cursor)).await;
     assert!(bob.was_resumed(), "{}", bob.welcome);
     assert_eq!(fixture.labels(&mut bob).await, ["bob", "all"]);
-    let mut anonymous = fixture.connect(Visitor::anonymous().resume(&cursor)).await;
+    let mut anonymous = fixture.connect(Visitor::anonymous().with_cursor(&cursor)).await;
     assert_eq!(fixture.labels(&mut anonymous).await, ["not bob", "all", "mark 0"]);
 }
 
@@ -122,7 +122,7 @@ pub async fn resume_from_an_unusable_cursor<P: ProviderUnderTest>() {
     ];
     cases.extend(invalid.into_iter().chain(similar).map(|cursor| (cursor, "invalid")));
     for (cursor, reason) in cases {
-        let mut peer = fixture.connect(Visitor::user("ann").resume(&cursor)).await;
+        let mut peer = fixture.connect(Visitor::user("ann").with_cursor(&cursor)).await;
         assert!(!peer.was_resumed(), "{cursor}: {}", peer.welcome);
         assert_eq!(peer.reason(), reason, "{cursor}");
         assert!(fixture.labels(&mut peer).await.is_empty(), "{cursor}: no earlier event");
@@ -132,7 +132,7 @@ pub async fn resume_from_an_unusable_cursor<P: ProviderUnderTest>() {
     for n in 0..10 {
         fixture.note(Target::all(), &n.to_string()).await;
     }
-    let mut resumed = fixture.connect(Visitor::user("ann").resume(&oldest)).await;
+    let mut resumed = fixture.connect(Visitor::user("ann").with_cursor(&oldest)).await;
     assert!(resumed.was_resumed(), "the cursor before the window's oldest record: {}", resumed.welcome);
     let mark = fixture.mark().await;
     let labels = resumed.labels_until(&mark).await;
@@ -145,7 +145,7 @@ pub async fn volatile_events_are_not_replayed<P: ProviderUnderTest>() {
     let mut peer = fixture.connect(Visitor::user("ann")).await;
     // The connection has read a marker and is live: one that is behind gets no volatile event.
     assert!(fixture.labels(&mut peer).await.is_empty());
-    let receipt = fixture.broadcast().to_user("ann", note("fleeting").volatile()).await.expect("sent");
+    let receipt = fixture.broadcast().to_user("ann", note("fleeting").as_volatile()).await.expect("sent");
     assert_eq!(receipt.position, None);
     assert_eq!(receipt.delivered.map(|delivered| (delivered.matched, delivered.queued)), Some((1, 1)));
     let received = peer.next().await;
@@ -154,10 +154,10 @@ pub async fn volatile_events_are_not_replayed<P: ProviderUnderTest>() {
         return;
     }
     let cursor = disconnect(&fixture, peer).await;
-    let missed = fixture.broadcast().to_user("ann", note("missed").volatile()).await.expect("sent");
+    let missed = fixture.broadcast().to_user("ann", note("missed").as_volatile()).await.expect("sent");
     assert_eq!(missed.delivered.map(|delivered| delivered.matched), Some(0));
     fixture.note(Target::user("ann"), "durable").await;
-    let mut peer = fixture.connect(Visitor::user("ann").resume(&cursor)).await;
+    let mut peer = fixture.connect(Visitor::user("ann").with_cursor(&cursor)).await;
     assert_eq!(fixture.labels(&mut peer).await, ["durable"]);
 }
 
@@ -185,7 +185,7 @@ pub async fn quiet_client_gets_its_cursor_before_it_expires<P: ProviderUnderTest
         fixture.note(Target::user("bob"), &n.to_string()).await;
     }
     fixture.note(Target::user("quiet"), "1").await;
-    let mut quiet = fixture.connect(Visitor::user("quiet").resume(&cursor)).await;
+    let mut quiet = fixture.connect(Visitor::user("quiet").with_cursor(&cursor)).await;
     assert!(quiet.was_resumed(), "{}", quiet.welcome);
     assert_eq!(fixture.labels(&mut quiet).await, ["1"]);
 }

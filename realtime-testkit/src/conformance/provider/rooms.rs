@@ -34,9 +34,9 @@ pub async fn rooms_follow_the_user<P: ProviderUnderTest>() {
 /// A send to a room can except members, and can be for one tenant only.
 pub async fn rooms_except_and_within_a_tenant<P: ProviderUnderTest>() {
     let Some(fixture) = Fixture::<P>::start_if(|can| can.rooms, Setup::default()).await else { return };
-    let mut acme = fixture.connect(Visitor::user("ann").tenant("acme").room("r")).await;
-    let mut globex = fixture.connect(Visitor::user("bob").tenant("globex").room("r")).await;
-    let mut outside = fixture.connect(Visitor::user("ann").tenant("acme")).await;
+    let mut acme = fixture.connect(Visitor::user("ann").with_tenant("acme").with_room("r")).await;
+    let mut globex = fixture.connect(Visitor::user("bob").with_tenant("globex").with_room("r")).await;
+    let mut outside = fixture.connect(Visitor::user("ann").with_tenant("acme")).await;
     fixture.note(Target::room_in("acme", "r"), "1").await;
     fixture.note(Target::room("r").except_user("ann"), "2").await;
     fixture.note(Target::room("r").except_connection(globex.id), "3").await;
@@ -51,8 +51,8 @@ pub async fn rooms_except_and_within_a_tenant<P: ProviderUnderTest>() {
 pub async fn rooms_of_one_tenants_user<P: ProviderUnderTest>() {
     let Some(fixture) = Fixture::<P>::start_if(|can| can.rooms, Setup::default()).await else { return };
     let rooms = fixture.rooms();
-    let mut acme = fixture.connect(Visitor::user("ann").tenant("acme")).await;
-    let mut globex = fixture.connect(Visitor::user("ann").tenant("globex")).await;
+    let mut acme = fixture.connect(Visitor::user("ann").with_tenant("acme")).await;
+    let mut globex = fixture.connect(Visitor::user("ann").with_tenant("globex")).await;
     let mut none = fixture.connect(Visitor::user("ann")).await;
     rooms.join_room_in("acme", "ann", "board").await.expect("joined");
     rooms.join_room("ann", "all").await.expect("joined");
@@ -75,7 +75,8 @@ pub async fn rooms_of_one_tenants_user<P: ProviderUnderTest>() {
 /// The policy decides about rooms that a client names; a refused room refuses the connection.
 pub async fn rooms_named_by_the_client<P: ProviderUnderTest>() {
     let Some(fixture) = Fixture::<P>::start_if(|can| can.rooms, Setup::default()).await else { return };
-    let mut member = fixture.connect(Visitor::user("ann").room("r").room("räume/1 &?#+%").room("r")).await;
+    let mut member =
+        fixture.connect(Visitor::user("ann").with_room("r").with_room("räume/1 &?#+%").with_room("r")).await;
     let mut other = fixture.connect(Visitor::user("ann")).await;
     fixture.note(Target::room("r"), "1").await;
     fixture.note(Target::room("räume/1 &?#+%"), "2").await;
@@ -83,8 +84,8 @@ pub async fn rooms_named_by_the_client<P: ProviderUnderTest>() {
     let mark = fixture.mark().await;
     assert_eq!(member.labels_until(&mark).await, ["1", "2"]);
     assert!(other.labels_until(&mark).await.is_empty(), "a room named by one connection is not its user's");
-    assert_eq!(fixture.refusal(Visitor::user("ann").room("r").room("secret")).await.status, 403);
-    assert_eq!(fixture.refusal(Visitor::user("ann").room("a\nb")).await.status, 400);
+    assert_eq!(fixture.refusal(Visitor::user("ann").with_room("r").with_room("secret")).await.status, 403);
+    assert_eq!(fixture.refusal(Visitor::user("ann").with_room("a\nb")).await.status, 400);
     assert_eq!(fixture.provider.stats().refused.get("room"), Some(&1));
     assert_eq!(fixture.provider.stats().connections, 2);
 }
@@ -94,7 +95,7 @@ pub async fn rooms_joined_are_replayed<P: ProviderUnderTest>() {
     let needed = |can: Capabilities| can.rooms && can.resume;
     let Some(fixture) = Fixture::<P>::start_if(needed, Setup::default()).await else { return };
     let rooms = fixture.rooms();
-    let peer = fixture.connect(Visitor::user("ann").room("named").room("fresh")).await;
+    let peer = fixture.connect(Visitor::user("ann").with_room("named").with_room("fresh")).await;
     let (cursor, id) = (peer.cursor.clone(), peer.id);
     drop(peer);
     fixture.hooks.wait_of(id, 4).await;
@@ -105,12 +106,13 @@ pub async fn rooms_joined_are_replayed<P: ProviderUnderTest>() {
     fixture.note(Target::room("r"), "after the leave").await;
     fixture.note(Target::room("named"), "2").await;
     fixture.note(Target::room("fresh"), "before the client joined again").await;
-    let mut peer = fixture.connect(Visitor::user("ann").room("named").room("fresh").resume(&cursor)).await;
+    let mut peer =
+        fixture.connect(Visitor::user("ann").with_room("named").with_room("fresh").with_cursor(&cursor)).await;
     assert!(peer.was_resumed(), "{}", peer.welcome);
     fixture.note(Target::room("fresh"), "3").await;
     let mark = fixture.mark().await;
     assert_eq!(peer.labels_until(&mark).await, ["1", "2", "3"]);
-    let mut without = fixture.connect(Visitor::user("ann").resume(&cursor)).await;
+    let mut without = fixture.connect(Visitor::user("ann").with_cursor(&cursor)).await;
     let mark = fixture.mark().await;
     assert_eq!(without.labels_until(&mark).await, ["1", "mark 0"], "a room not named again is not replayed");
     assert_eq!(inside.position.map(Position::get), Some(3));
