@@ -96,8 +96,8 @@ mod tests {
             Error::UnknownProvider { name: "sokcet".to_owned(), registered: vec![provider()] },
             Error::FeatureOff { provider: provider(), feature: "socketio" },
             Error::ReservedName { name: "connected".to_owned() },
-            Error::Unsupported { provider: provider(), what: "binary events" },
-            Error::NotAttached { provider: provider() },
+            Error::Unsupported { provider: Some(provider()), what: "binary events" },
+            Error::NotAttached { provider: Some(provider()) },
             Error::Config("of no use".to_owned()),
             Error::InvalidPayload("key must be a string".into()),
         ];

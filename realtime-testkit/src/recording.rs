@@ -176,11 +176,11 @@ impl RecordingProvider {
         target.check()?;
         event.check()?;
         if event.payload().is_binary() && !self.capabilities.binary {
-            return Err(Error::Unsupported { provider: self.name.to_owned(), what: "binary events" });
+            return Err(Error::Unsupported { provider: Some(self.name.to_owned()), what: "binary events" });
         }
         let durable = !event.is_volatile() && !matches!(target.scope(), Scope::Connection(_));
         if (!durable || ask.is_some()) && (event.idempotency_key().is_some() || event.latest_key().is_some()) {
-            return Err(Error::Unsupported { provider: self.name.to_owned(), what: "keys of what is in no log" });
+            return Err(Error::Unsupported { provider: Some(self.name.to_owned()), what: "keys of what is in no log" });
         }
         let mut state = self.open()?;
         state.last += u64::from(durable);
@@ -228,7 +228,7 @@ impl RecordingProvider {
     fn open(&self) -> Result<MutexGuard<'_, State>> {
         let state = self.state();
         if state.shut_down {
-            return Err(Error::Closed { provider: self.name.to_owned() });
+            return Err(Error::Closed { provider: Some(self.name.to_owned()) });
         }
         match state.failure {
             Some(failure) => Err(failure()),

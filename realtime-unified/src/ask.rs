@@ -62,6 +62,6 @@ impl NotificationService {
             let acks = socket.ask(target.clone(), question.clone(), rest).await?;
             answers = Some(answers.unwrap_or_else(|| Acks::ready([])).and(entry.name(), acks));
         }
-        answers.ok_or_else(|| unable.unwrap_or_else(|| Error::Unsupported { provider: "any".to_owned(), what: "acks" }))
+        answers.ok_or_else(|| unable.unwrap_or_else(|| Error::Unsupported { provider: None, what: "acks" }))
     }
 }

@@ -51,7 +51,7 @@ impl NotificationService {
     /// [`Error::Refused`], logged, from the authenticator, or because the page may not connect;
     /// [`Error::NotAttached`] for mocks.
     pub async fn identify(&self, parts: &Parts) -> Result<Identity> {
-        let runtime = self.runtime().ok_or_else(|| Error::NotAttached { provider: HTTP.to_owned() })?;
+        let runtime = self.runtime().ok_or_else(|| Error::NotAttached { provider: None })?;
         let address = peer_of(parts).map(|peer| peer.ip().to_canonical());
         let request = ConnectRequest::new(HTTP, parts).with_address(address);
         let identified = match self.origins().check(parts) {

@@ -26,8 +26,9 @@ pub trait ContextExt: Sized {
 
 impl ContextExt for Context {
     fn service(&self) -> Result<NotificationService> {
-        let slot = self.state::<Slot>().map_err(|_| Error::NotAttached { provider: self.provider().to_owned() })?;
-        slot.service().ok_or_else(|| Error::Closed { provider: self.provider().to_owned() })
+        let slot =
+            self.state::<Slot>().map_err(|_| Error::NotAttached { provider: Some(self.provider().to_owned()) })?;
+        slot.service().ok_or_else(|| Error::Closed { provider: Some(self.provider().to_owned()) })
     }
 
     fn with_service(self, service: &NotificationService) -> Self {

@@ -125,7 +125,7 @@ async fn change<F: Future<Output = (&'static str, Result<()>)>>(
         let receipt = receipt.get_or_insert_with(|| Receipt::new(EventId::random(), None, None));
         receipt.add(name, Receipt::new(receipt.id, None, Some(Delivered::default())));
     }
-    receipt.ok_or_else(|| Error::Unsupported { provider: "any".to_owned(), what: ROOMS })
+    receipt.ok_or_else(|| Error::Unsupported { provider: None, what: ROOMS })
 }
 
 /// Returns the names that the log and the custom providers return.

@@ -220,7 +220,7 @@ impl NotificationService {
             }
             None => {
                 let first = unable.into_iter().next().map(|(_, error)| error);
-                let nobody = || Error::NotAttached { provider: names.unwrap_or(&["any"]).join(", ") };
+                let nobody = || Error::NotAttached { provider: names.map(|names| names.join(", ")) };
                 Err(first.unwrap_or_else(nobody))
             }
         }
@@ -229,7 +229,7 @@ impl NotificationService {
     /// Sends to one connection: the provider that has it delivers; if none has, all of them publish
     /// it to the other nodes.
     async fn to_connection(&self, names: Option<&[&str]>, target: Target, event: Event) -> Result<Receipt> {
-        let mut last = Err(Error::NotAttached { provider: "any".to_owned() });
+        let mut last = Err(Error::NotAttached { provider: None });
         for entry in self.registry().iter().filter(|entry| is_named(names, entry)) {
             last = entry.provider.broadcast().send(target.clone(), event.clone()).await;
             if last.as_ref().is_ok_and(|receipt| receipt.delivered.is_some_and(|delivered| delivered.matched > 0)) {
@@ -253,7 +253,7 @@ fn is_named(names: Option<&[&str]>, entry: &Entry) -> bool {
 /// Returns why a custom provider cannot carry this event, as far as its capabilities say.
 fn inability(entry: &Entry, target: &Target, event: &Event) -> Option<Error> {
     let capabilities = entry.provider.capabilities();
-    let unsupported = |what| Some(Error::Unsupported { provider: entry.name().to_owned(), what });
+    let unsupported = |what| Some(Error::Unsupported { provider: Some(entry.name().to_owned()), what });
     if event.payload().is_binary() && !capabilities.binary {
         return unsupported("binary events");
     }

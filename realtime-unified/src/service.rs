@@ -106,7 +106,9 @@ impl NotificationService {
     /// none.
     pub fn socket_io(&self, name: &str) -> Result<Arc<dyn SocketIoBroadcast>> {
         let provider = self.provider(name)?;
-        provider.socket_io().ok_or_else(|| Error::Unsupported { provider: name.to_owned(), what: "acks and rooms" })
+        provider
+            .socket_io()
+            .ok_or_else(|| Error::Unsupported { provider: Some(name.to_owned()), what: "acks and rooms" })
     }
 
     /// Returns the providers' names with their capabilities, in the order they were added.

@@ -143,7 +143,7 @@ impl<C: Codec> Dispatcher<C> {
     /// # Errors
     /// [`Error::NotAttached`].
     pub fn runtime(&self) -> Result<&Runtime> {
-        self.runtime.get().ok_or_else(|| Error::NotAttached { provider: self.config.provider.to_owned() })
+        self.runtime.get().ok_or_else(|| Error::NotAttached { provider: Some(self.config.provider.to_owned()) })
     }
 
     /// Returns the service's handlers, which are for providers whose clients can send.

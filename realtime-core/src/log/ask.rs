@@ -6,7 +6,6 @@ use tokio::time::Instant;
 
 use crate::log::handle::Log;
 use crate::log::record::{Body, Providers};
-use crate::log::send::ANY;
 use crate::values::ack::{Acks, Ask};
 use crate::values::error::{Error, Result};
 use crate::values::event::Event;
@@ -35,7 +34,7 @@ impl Log {
             // A missing ack capability is the error only if there is no more specific one.
             let more_specific = |first, next| if is_without_acks(&first) { next } else { first };
             let error = unable.into_iter().map(|(_, error)| error).reduce(more_specific);
-            return Err(error.unwrap_or_else(|| self.missing_provider(ANY)));
+            return Err(error.unwrap_or_else(|| self.missing_provider(None)));
         }
         let providers = Providers::named(asked.iter().map(|feed| feed.provider()));
         let timeout = timeout.min(MAX_TIMEOUT);

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use crate::log::handle::Log;
 use crate::log::record::{Body, Providers};
-use crate::log::send::ANY;
 use crate::values::close::CloseReason;
 use crate::values::error::Result;
 use crate::values::event_id::EventId;
@@ -85,7 +84,7 @@ impl Log {
 
     async fn append_for_all(&self, body: Body) -> Result<Receipt> {
         if self.feeds().is_empty() {
-            return Err(self.missing_provider(ANY));
+            return Err(self.missing_provider(None));
         }
         self.append(Providers::ALL, EventId::random(), body, None).await
     }

@@ -11,9 +11,6 @@ use crate::values::event_id::EventId;
 use crate::values::receipt::Receipt;
 use crate::values::target::Target;
 
-/// The provider's name in an error when any provider would do.
-pub(crate) const ANY: &str = "any";
-
 /// The providers that support an operation.
 type Able = Vec<Arc<dyn Feed>>;
 /// The names of the providers that do not, each with the reason.
@@ -33,7 +30,7 @@ impl Log {
         target.check()?;
         let (feeds, unable) = self.partition_feeds(names, |feed| feed.check(&target, &event))?;
         if feeds.is_empty() {
-            return Err(unable.into_iter().next().map_or_else(|| self.missing_provider(ANY), |(_, error)| error));
+            return Err(unable.into_iter().next().map_or_else(|| self.missing_provider(None), |(_, error)| error));
         }
         let able = || Providers::named(feeds.iter().map(|feed| feed.provider()));
         let named = if names.is_some() { able() } else { Providers::ALL };
@@ -80,7 +77,7 @@ impl Log {
         let feeds = self.feeds();
         let is_detached = |name: &&&str| feeds.iter().all(|feed| feed.provider() != **name);
         if let Some(detached) = names.and_then(|names| names.iter().find(is_detached)) {
-            return Err(self.missing_provider(detached));
+            return Err(self.missing_provider(Some(detached)));
         }
         let (mut able, mut unable) = (Vec::with_capacity(feeds.len()), Vec::new());
         for feed in feeds.into_iter().filter(|feed| names.is_none_or(|names| names.contains(&feed.provider()))) {
@@ -93,10 +90,10 @@ impl Log {
         Ok((able, unable))
     }
 
-    /// Returns the error for a provider that is not attached.
-    pub(crate) fn missing_provider(&self, provider: &str) -> Error {
-        let was_attached = if provider == ANY { self.had_providers() } else { self.knows(provider) };
-        let provider = provider.to_owned();
+    /// Returns the error for a provider that is not attached, or without a name for all of them.
+    pub(crate) fn missing_provider(&self, provider: Option<&str>) -> Error {
+        let was_attached = provider.map_or_else(|| self.had_providers(), |provider| self.knows(provider));
+        let provider = provider.map(str::to_owned);
         if was_attached { Error::Closed { provider } } else { Error::NotAttached { provider } }
     }
 }

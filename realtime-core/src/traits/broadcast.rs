@@ -175,7 +175,7 @@ pub trait SocketIoBroadcast: RealtimeBroadcast + RoomMembership {
             Scope::Room { name, .. } if target == Target::room(Arc::clone(name)) => {
                 self.to_room_with_ack(name, event, timeout).await
             }
-            _ => Err(Error::Unsupported { provider: CUSTOM.to_owned(), what: "asks for this kind of target" }),
+            _ => Err(Error::Unsupported { provider: Some(CUSTOM.to_owned()), what: "asks for this kind of target" }),
         }
     }
 }
@@ -184,5 +184,5 @@ pub trait SocketIoBroadcast: RealtimeBroadcast + RoomMembership {
 const CUSTOM: &str = "custom";
 
 fn bare_names_only() -> Error {
-    Error::Unsupported { provider: CUSTOM.to_owned(), what: "rooms within a tenant" }
+    Error::Unsupported { provider: Some(CUSTOM.to_owned()), what: "rooms within a tenant" }
 }

@@ -14,11 +14,11 @@ pub enum Error {
     /// A failure of the backplane to accept or deliver; no connection got the event.
     #[error("the backplane failed: {0}")]
     Backplane(#[source] BoxError),
-    /// A provider that has been shut down.
-    #[error("the provider \"{provider}\" is shut down")]
+    /// A provider that has been shut down; without a name all of them.
+    #[error("{} shut down", one(provider, "is", "all providers are"))]
     Closed {
-        /// The provider's name.
-        provider: String,
+        /// The provider's name; none when any provider would do.
+        provider: Option<String>,
     },
     /// An invalid configuration.
     #[error("invalid configuration: {0}")]
@@ -56,11 +56,11 @@ pub enum Error {
         /// The requested type.
         of: &'static str,
     },
-    /// A provider that has not been attached to a service yet.
-    #[error("the provider \"{provider}\" is not attached to a service yet")]
+    /// A provider that has not been attached to a service yet; without a name none has been.
+    #[error("{} attached to a service yet", one(provider, "is not", "no provider is"))]
     NotAttached {
-        /// The provider's name.
-        provider: String,
+        /// The provider's name; none when any provider would do.
+        provider: Option<String>,
     },
     /// A send for the members of a room, by a client that is not in it.
     #[error("not in the room \"{room}\"")]
@@ -100,11 +100,11 @@ pub enum Error {
         /// The names that exist.
         registered: Vec<String>,
     },
-    /// An operation that the provider does not support.
-    #[error("the provider \"{provider}\" does not support {what}")]
+    /// An operation that the provider does not support; without a name none does.
+    #[error("{} {what}", one(provider, "does not support", "no provider supports"))]
     Unsupported {
-        /// The provider's name.
-        provider: String,
+        /// The provider's name; none when any provider would do.
+        provider: Option<String>,
         /// The unsupported operation.
         what: &'static str,
     },
@@ -151,6 +151,31 @@ impl Error {
     }
 }
 
+/// Returns the beginning of a sentence about one provider, or about all where none is named.
+fn one(provider: &Option<String>, verb: &str, all: &str) -> String {
+    provider.as_ref().map_or_else(|| all.to_owned(), |name| format!("the provider \"{name}\" {verb}"))
+}
+
 fn list(names: &[String]) -> String {
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_without_a_provider_are_about_all_of_them() {
+        let ws = Some("ws".to_owned());
+        for (error, text) in [
+            (Error::Closed { provider: ws.clone() }, "the provider \"ws\" is shut down"),
+            (Error::Closed { provider: None }, "all providers are shut down"),
+            (Error::NotAttached { provider: ws.clone() }, "the provider \"ws\" is not attached to a service yet"),
+            (Error::NotAttached { provider: None }, "no provider is attached to a service yet"),
+            (Error::Unsupported { provider: ws, what: "acks" }, "the provider \"ws\" does not support acks"),
+            (Error::Unsupported { provider: None, what: "acks" }, "no provider supports acks"),
+        ] {
+            assert_eq!(error.to_string(), text);
+        }
+    }
 }

@@ -104,6 +104,6 @@ mod tests {
         assert_eq!(code(Refusal::unauthorized("no").into()), "unauthorized");
         assert_eq!(code(serde_json::from_str::<u8>("x").unwrap_err().into()), "invalid_payload");
         assert_eq!(code(Error::TooLarge { size: 2, limit: 1 }.into()), Error::TooLarge { size: 2, limit: 1 }.code());
-        assert_eq!(code(Error::NotAttached { provider: "ws".to_owned() }.into()), "internal");
+        assert_eq!(code(Error::NotAttached { provider: Some("ws".to_owned()) }.into()), "internal");
     }
 }

@@ -77,7 +77,7 @@ impl<C: Codec> Sends for Own<C> {
         Box::pin(async move {
             let own = dispatcher.config.provider;
             if dispatcher.is_closing() {
-                return Err(Error::Closed { provider: own.to_owned() });
+                return Err(Error::Closed { provider: Some(own.to_owned()) });
             }
             // A connection belongs to one provider, most often the handler's own.
             if matches!(target.scope(), Scope::Connection(_)) {

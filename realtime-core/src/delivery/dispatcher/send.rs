@@ -47,7 +47,7 @@ impl<C: Codec> Dispatcher<C> {
             self.check_keys(event, idempotency, latest)?;
         }
         if self.is_closing() {
-            return Err(Error::Closed { provider: config.provider.to_owned() });
+            return Err(Error::Closed { provider: Some(config.provider.to_owned()) });
         }
         target.check()?;
         if event.payload().is_binary() && !config.capabilities.binary {
@@ -75,7 +75,7 @@ impl<C: Codec> Dispatcher<C> {
     }
 
     pub(crate) fn unsupported(&self, what: &'static str) -> Error {
-        Error::Unsupported { provider: self.config().provider.to_owned(), what }
+        Error::Unsupported { provider: Some(self.config().provider.to_owned()), what }
     }
 
     /// Appends a record for this provider alone, and waits until this node has applied it.
@@ -99,7 +99,7 @@ impl<C: Codec> Dispatcher<C> {
     /// Returns the log that the provider is attached to, while sends are accepted.
     pub(crate) fn open_log(&self) -> Result<&Log> {
         if self.is_closing() {
-            return Err(Error::Closed { provider: self.config().provider.to_owned() });
+            return Err(Error::Closed { provider: Some(self.config().provider.to_owned()) });
         }
         Ok(&self.runtime()?.log)
     }
