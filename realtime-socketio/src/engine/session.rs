@@ -81,7 +81,7 @@ pub(crate) struct PollGuard(Arc<EngineSession>);
 
 impl Drop for PollGuard {
     fn drop(&mut self) {
-        self.0.polling.set_get_waits(false);
+        self.0.polling.end_get();
     }
 }
 
@@ -307,9 +307,8 @@ impl EngineSession {
     /// Notes that a GET of long polling waits, until the guard is dropped. engineioxide ends the
     /// session at a second one.
     pub(crate) fn start_poll(self: &Arc<Self>) -> PollGuard {
-        self.polling.count_get();
         self.progress.note_response_arrived();
-        self.polling.set_get_waits(true);
+        self.polling.start_get();
         self.notify();
         PollGuard(Arc::clone(self))
     }

@@ -1,49 +1,58 @@
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// Requests of a session on long polling.
 #[derive(Default)]
 pub(crate) struct PollingState {
-    /// Set while a GET waits for packets.
-    get_waits: AtomicBool,
-    /// Number of GETs so far.
-    gets: AtomicUsize,
-    /// Set while a POST is read; a second one would break the order.
-    post_open: AtomicBool,
+    requests: Mutex<Requests>,
     /// Callback that ends the session in engineioxide while it is on long polling.
     close: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
+/// The requests under way. One lock for all of them: a GET that starts waits and is counted at
+/// once.
+#[derive(Default)]
+struct Requests {
+    /// Set while a GET waits for packets.
+    get_waits: bool,
+    /// Number of GETs so far.
+    gets: usize,
+    /// Set while a POST is read; a second one would break the order.
+    post_open: bool,
+}
+
 impl PollingState {
-    /// Counts one more GET.
-    pub(crate) fn count_get(&self) {
-        self.gets.fetch_add(1, Ordering::SeqCst);
+    /// Notes that one more GET waits for packets.
+    pub(crate) fn start_get(&self) {
+        let mut requests = self.lock();
+        requests.gets += 1;
+        requests.get_waits = true;
     }
 
-    /// Sets whether a GET waits for packets.
-    pub(crate) fn set_get_waits(&self, waits: bool) {
-        self.get_waits.store(waits, Ordering::SeqCst);
+    /// Notes that no GET waits any more.
+    pub(crate) fn end_get(&self) {
+        self.lock().get_waits = false;
     }
 
     /// Returns whether a GET waits for packets.
     pub(crate) fn get_waits(&self) -> bool {
-        self.get_waits.load(Ordering::SeqCst)
+        self.lock().get_waits
     }
 
     /// Returns the number of GETs so far, or none while one waits. Two equal numbers mean that no
     /// GET arrived in between.
     pub(crate) fn idle_count(&self) -> Option<usize> {
-        (!self.get_waits()).then(|| self.gets.load(Ordering::SeqCst))
+        let requests = self.lock();
+        (!requests.get_waits).then_some(requests.gets)
     }
 
     /// Notes that a POST is read. Returns false if another one is.
     pub(crate) fn start_post(&self) -> bool {
-        !self.post_open.swap(true, Ordering::SeqCst)
+        !std::mem::replace(&mut self.lock().post_open, true)
     }
 
     /// Notes that the POST has been read.
     pub(crate) fn end_post(&self) {
-        self.post_open.store(false, Ordering::SeqCst);
+        self.lock().post_open = false;
     }
 
     /// Sets the callback that ends the session. Returns false if one was set before, which stays.
@@ -56,5 +65,9 @@ impl PollingState {
         if let Some(close) = self.close.get() {
             close();
         }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Requests> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

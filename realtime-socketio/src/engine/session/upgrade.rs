@@ -1,7 +1,7 @@
 //! Upgrade of a session from long polling to a websocket (Engine.IO protocol 4, "Upgrade").
 
 use std::pin::pin;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -13,28 +13,35 @@ const NOOP_AFTER: Duration = Duration::from_millis(100);
 /// Stage of a session between long polling and a websocket.
 #[derive(Default)]
 pub(crate) struct Upgrade {
-    stage: AtomicU8,
+    stage: Mutex<Stage>,
     /// Notified when the stage has changed.
     changed: Notify,
 }
 
-const POLLING: u8 = 0;
-/// A websocket is attached, whose client has not sent the probe yet.
-const PROBING: u8 = 1;
-/// The probe is answered: the client waits for its GET to end before it switches to the websocket.
-const ANSWERED: u8 = 2;
-const WEBSOCKET: u8 = 3;
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Stage {
+    /// The session is on long polling.
+    #[default]
+    Polling,
+    /// A websocket is attached, whose client has not sent the probe yet.
+    Probing,
+    /// The probe is answered: the client waits for its GET to end before it switches to the
+    /// websocket.
+    Answered,
+    /// The session is on a websocket.
+    Websocket,
+}
 
 impl Upgrade {
     /// Notes that the session is on a websocket. Returns false if it was before, or if another
     /// websocket is probed.
     pub(crate) fn complete(&self) -> bool {
-        self.advance(POLLING, WEBSOCKET)
+        self.advance(Stage::Polling, Stage::Websocket)
     }
 
     /// Returns whether the session is on a websocket.
     pub(crate) fn is_complete(&self) -> bool {
-        self.stage() == WEBSOCKET
+        self.stage() == Stage::Websocket
     }
 
     /// Waits until a GET has to end with a noop packet, so that its client can continue with a
@@ -44,12 +51,12 @@ impl Upgrade {
             let mut changed = pin!(self.changed.notified());
             changed.as_mut().enable();
             match self.stage() {
-                ANSWERED => tokio::select! {
+                Stage::Answered => tokio::select! {
                     () = sleep(NOOP_AFTER) => return,
                     () = changed => {}
                 },
                 // The client has switched without waiting for its GET.
-                WEBSOCKET => return,
+                Stage::Websocket => return,
                 _ => changed.await,
             }
         }
@@ -58,39 +65,46 @@ impl Upgrade {
     /// Starts a probe. Returns false if another one is under way, or if the session is on a
     /// websocket.
     pub(crate) fn start_probe(&self) -> bool {
-        self.advance(POLLING, PROBING)
+        self.advance(Stage::Polling, Stage::Probing)
     }
 
     /// Notes that the probe was answered.
     pub(crate) fn answer_probe(&self) {
-        self.advance(PROBING, ANSWERED);
+        self.advance(Stage::Probing, Stage::Answered);
     }
 
     /// Notes that the client has switched to the probed websocket.
     pub(crate) fn complete_probe(&self) {
-        self.advance(ANSWERED, WEBSOCKET);
+        self.advance(Stage::Answered, Stage::Websocket);
     }
 
     /// Ends a probe that has not succeeded: the session stays on long polling.
     pub(crate) fn abort_probe(&self) {
-        let _ = self.advance(PROBING, POLLING) || self.advance(ANSWERED, POLLING);
+        let _ = self.advance(Stage::Probing, Stage::Polling) || self.advance(Stage::Answered, Stage::Polling);
     }
 
     /// Returns whether the session is on long polling and no websocket is probed.
     pub(crate) fn is_polling(&self) -> bool {
-        self.stage() == POLLING
+        self.stage() == Stage::Polling
     }
 
-    fn stage(&self) -> u8 {
-        self.stage.load(Ordering::SeqCst)
+    fn stage(&self) -> Stage {
+        *self.lock()
     }
 
-    fn advance(&self, from: u8, to: u8) -> bool {
-        let advanced = self.stage.compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst).is_ok();
-        if advanced {
-            self.changed.notify_waiters();
+    fn advance(&self, from: Stage, to: Stage) -> bool {
+        let mut stage = self.lock();
+        if *stage != from {
+            return false;
         }
-        advanced
+        *stage = to;
+        drop(stage);
+        self.changed.notify_waiters();
+        true
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Stage> {
+        self.stage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
