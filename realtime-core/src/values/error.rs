@@ -135,9 +135,9 @@ impl Error {
     }
 
     /// Returns whether a client's input can be the reason: a name or a size that is not allowed, a
-    /// key that the client has used, a room that it is not in, or a refusal. Everything else is the application's own mistake
-    /// (its own value without a JSON form too), or a failure of the system, and is not for its
-    /// clients to read.
+    /// key that the client has used, a room that it is not in, or a refusal. Everything else is the
+    /// application's own mistake (its own value without a JSON form too), or a failure of the
+    /// system, and is not for its clients to read.
     #[must_use]
     pub fn is_client_error(&self) -> bool {
         matches!(
