@@ -174,7 +174,7 @@ impl Collector {
 fn reply(settled: &Settled, name: impl Fn(&str) -> &'static str) -> AckReply {
     let mut reply = AckReply::unanswered(settled.connection, settled.status, settled.elapsed);
     reply.payload = settled.payload.clone();
-    reply.over(name(&settled.provider))
+    reply.with_provider(name(&settled.provider))
 }
 
 /// Looks for nodes that have lost their lease, while reports are awaited.

@@ -61,7 +61,7 @@ impl Log {
         target.check()?;
         let notified: usize = self.feeds().iter().map(|feed| feed.close(&target, &reason)).sum();
         if self.feeds().is_empty() {
-            return Err(self.missing_provider(ANY));
+            return Err(self.missing_provider(None));
         }
         Ok(notified + self.close_on_nodes(Providers::ALL, target, reason).await?)
     }

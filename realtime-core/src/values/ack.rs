@@ -307,6 +307,6 @@ impl Ask {
 
 impl Expected {
     fn reply(&self, connection: ConnectionId, status: AckStatus) -> AckReply {
-        AckReply::unanswered(connection, status, self.since.elapsed()).over(self.provider)
+        AckReply::unanswered(connection, status, self.since.elapsed()).with_provider(self.provider)
     }
 }

@@ -152,8 +152,8 @@ async fn user_whom_the_directory_does_not_know_keeps_its_rooms() {
     let [one, two] = two_nodes(&backplane, false).await;
     one.dispatcher.join_room("ann", "team").await.unwrap();
     one.dispatcher.join_room_in("acme", "bob", "team").await.unwrap();
-    let mut ann = Guest::by_session(&two, Visitor::user("ann").tenant("acme")).await;
-    let mut bob = Guest::by_session(&two, Visitor::user("bob").tenant("acme")).await;
+    let mut ann = Guest::by_session(&two, Visitor::user("ann").with_tenant("acme")).await;
+    let mut bob = Guest::by_session(&two, Visitor::user("bob").with_tenant("acme")).await;
     tokio::time::sleep(AGE * 40).await;
     assert!(count(&backplane, "check").await > 1, "the first node asks again and again");
     assert_eq!(absence_records(&backplane).await, 0);

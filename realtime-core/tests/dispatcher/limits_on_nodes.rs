@@ -32,7 +32,7 @@ async fn connections_at_all_nodes_count_against_the_users_limit() {
     let refusal = two.admit(Visitor::user("ann")).await.err().expect("a refusal");
     assert_eq!(refusal.kind(), RefusalKind::UserLimit);
     assert_eq!(refusal.setting(), Some("limits.connections_per_user"));
-    for other in [Visitor::user("ann").tenant("acme"), Visitor::user("bob")] {
+    for other in [Visitor::user("ann").with_tenant("acme"), Visitor::user("bob")] {
         assert!(two.admit(other).await.is_ok(), "another user");
     }
     drop(first);

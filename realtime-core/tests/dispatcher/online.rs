@@ -46,14 +46,14 @@ async fn until_online_are(nodes: [&CoreProvider; 2], online: OnlineIn, expected:
 #[tokio::test(start_paused = true)]
 async fn room_has_its_joined_users_and_those_who_entered_it() {
     let (one, two) = two_nodes().await;
-    let of_tenant = |user: &str, tenant: &str| Visitor::user(user).tenant(tenant);
+    let of_tenant = |user: &str, tenant: &str| Visitor::user(user).with_tenant(tenant);
     let _guests = [
-        Guest::by_session(&one, of_tenant("ann", "acme").room("r")).await,
+        Guest::by_session(&one, of_tenant("ann", "acme").with_room("r")).await,
         Guest::by_session(&two, of_tenant("ann", "globex")).await,
         Guest::by_session(&two, Visitor::user("ann")).await,
         Guest::by_session(&two, of_tenant("bob", "acme")).await,
         Guest::by_session(&one, Visitor::user("cid")).await,
-        Guest::by_session(&one, Visitor::anonymous().room("r")).await,
+        Guest::by_session(&one, Visitor::anonymous().with_room("r")).await,
     ];
     let rooms = &one.dispatcher;
     let nodes = [&one, &two];

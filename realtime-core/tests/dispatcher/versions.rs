@@ -68,6 +68,6 @@ async fn node_drains_at_a_newer_record_that_it_must_not_skip() {
     eventually("the node is drained", || two.dispatcher.is_draining()).await;
     // The client goes on at the newer node, with what the older one could not read.
     assert_eq!(here.texts_until("3").await, ["1", "2"]);
-    let mut again = Guest::by_session(&one, Visitor::user("ann").resume(&there.cursor)).await;
+    let mut again = Guest::by_session(&one, Visitor::user("ann").with_cursor(&there.cursor)).await;
     assert_eq!(again.texts_until("3").await, ["2"]);
 }
