@@ -11,6 +11,7 @@ pub(crate) mod key;
 pub(crate) mod membership;
 pub(crate) mod outbox;
 pub(crate) mod pass;
+pub(crate) mod publisher;
 pub(crate) mod registration;
 pub(crate) mod sink;
 pub(crate) mod window;

@@ -17,6 +17,7 @@ pub(crate) mod memory;
 mod online;
 mod pipe;
 pub(crate) mod presence;
+mod publish;
 pub(crate) mod record;
 pub(crate) mod repeat;
 pub(crate) mod report;

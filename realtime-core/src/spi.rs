@@ -13,6 +13,7 @@ pub use crate::delivery::dispatched::Dispatched;
 pub use crate::delivery::dispatcher::{Admitted, Dispatcher, RefusedClient};
 pub use crate::delivery::hub::Hub;
 pub use crate::delivery::outbox::Take;
+pub use crate::delivery::publisher::Publisher;
 pub use crate::delivery::registration::Registration;
 pub use crate::delivery::sink::Link;
 pub use crate::delivery::window::Window;

@@ -21,6 +21,8 @@ pub enum AppendFault {
     Open,
     /// The record is appended, and after 50 ms the answer is [`AppendError::Unknown`].
     OpenThoughTaken,
+    /// The record is not appended, and the answer is [`AppendError::Refused`]; probes fail too.
+    Refused,
     /// The record is appended, and after 50 ms the answer is [`AppendError::Refused`].
     RefusedThoughTaken,
 }
@@ -128,6 +130,7 @@ impl Backplane for FaultyBackplane {
         let broken = || AppendError::Unknown("the connection broke".into());
         match fault {
             Some(AppendFault::Open) => return Err(broken()),
+            Some(AppendFault::Refused) => return Err(AppendError::Refused("the log cannot be written".into())),
             Some(AppendFault::Mute) => std::future::pending::<()>().await,
             _ => {}
         }
@@ -202,6 +205,9 @@ impl Backplane for FaultyBackplane {
     }
 
     async fn probe(&self) -> Result<()> {
+        if self.inner().fault == Some(AppendFault::Refused) {
+            return Err(Error::Backplane("the log cannot be written".into()));
+        }
         self.check().map_err(|unavailable| Error::Backplane(unavailable.into()))
     }
 }

@@ -1,10 +1,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use realtime_core::spi::{Admission, Backplane, DECISION_TIMEOUT, Directory, Log, Runtime, States};
+use realtime_core::spi::{Admission, Backplane, DECISION_TIMEOUT, Directory, Log, Publisher, Runtime, States};
 use realtime_core::{
-    Anonymous, Authenticator, DenyRooms, Drain, Error, LifecycleHook, MemoryBackplane, MemoryDirectory, NodeId,
-    NodeInfo, RealtimeProvider, Result, RoomPolicy, Router,
+    Anonymous, Authenticator, Capabilities, DenyRooms, Drain, Error, LifecycleHook, MemoryBackplane, MemoryDirectory,
+    NodeId, NodeInfo, RealtimeProvider, Result, RoomPolicy, Router,
 };
 use realtime_http::{HttpProvider, Origins};
 
@@ -27,6 +27,7 @@ pub struct NotificationServiceBuilder {
     backplane: Option<Arc<dyn Backplane>>,
     directory: Option<Arc<dyn Directory>>,
     node_name: Option<String>,
+    publishes: bool,
     pub(crate) hooks: Vec<Arc<dyn LifecycleHook>>,
     pub(crate) router: Router,
     pub(crate) states: States,
@@ -39,6 +40,38 @@ impl NotificationService {
     /// Creates a builder.
     pub fn builder() -> NotificationServiceBuilder {
         NotificationServiceBuilder::default()
+    }
+
+    /// Creates a builder of a service for a process that only publishes, such as a worker or a cron
+    /// job: it sends, asks, joins and closes by the names "sse", "ws" and "socket", or over all of
+    /// them, on the nodes that share this backplane. It has no providers, no port and no lease, and
+    /// does not read the log.
+    ///
+    /// Answers to asks, and counts of closes, need the nodes' directory:
+    ///
+    /// ```no_run
+    /// # #[cfg(feature = "redis")]
+    /// # async fn publisher() -> realtime_unified::Result<()> {
+    /// use realtime_unified::redis::{RedisBackplane, RedisConfig};
+    /// use realtime_unified::NotificationService;
+    ///
+    /// let redis = RedisBackplane::connect("redis://localhost", RedisConfig::default()).await?;
+    /// let directory = redis.directory();
+    /// let service = NotificationService::publisher(redis).directory(directory).build().await?;
+    /// service.to_user("ann", "report:ready", &7).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// Its receipts have no counts. The rooms of a user, and the users of a room, are for nodes that
+    /// read the log.
+    pub fn publisher(backplane: impl Backplane) -> NotificationServiceBuilder {
+        let logged = Capabilities::none().with_resume(true).with_rooms(true);
+        let both_ways = logged.with_acks(true).with_bidirectional(true).with_binary(true);
+        let names = [("sse", logged), ("ws", both_ways), ("socket", both_ways)];
+        let publishers = names.map(|(name, capabilities)| Publisher::new(name, capabilities));
+        let builder = NotificationServiceBuilder { publishes: true, ..Self::builder() }.backplane(backplane);
+        publishers.into_iter().fold(builder, |builder, publisher| builder.custom(Arc::new(publisher)))
     }
 }
 
@@ -136,7 +169,10 @@ impl NotificationServiceBuilder {
     /// path, with handlers or a configuration that cannot work, whose field it names;
     /// [`Error::Backplane`] when the log cannot be read.
     pub async fn build(self) -> Result<NotificationService> {
-        let authenticator = choose_authenticator(self.authenticator, self.anonymous)?;
+        if self.publishes && self.entries.iter().any(|entry| entry.http.is_some()) {
+            return Err(Error::Config("a publisher has no providers: use builder()".to_owned()));
+        }
+        let authenticator = choose_authenticator(self.authenticator, self.anonymous || self.publishes)?;
         if self.entries.is_empty() {
             return Err(Error::Config("no provider: call provider(…) at least once".to_owned()));
         }

@@ -82,7 +82,8 @@ impl NotificationService {
     }
 
     /// Closes the connections of a target with every provider, here immediately and on all nodes
-    /// through the log. Returns how many of this node's were asked to close.
+    /// through the log. Returns how many were asked to close, on all nodes as far as they have
+    /// reported it within two seconds.
     ///
     /// # Errors
     /// Those of [`realtime_core::RealtimeProvider::close`], after all providers were asked.

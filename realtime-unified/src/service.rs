@@ -8,8 +8,8 @@ use axum::response::Response;
 use futures_util::future::join_all;
 use realtime_core::spi::{Log, Runtime};
 use realtime_core::{
-    Capabilities, ConnectionStats, Drain, Error, Event, Presence, RealtimeProvider, Receipt, Result, SocketIoBroadcast,
-    Stats, Target,
+    Capabilities, ConnectionStats, Drain, Error, Event, Health, NodeInfo, OnlineCount, OnlineIn, OnlineUser, Presence,
+    RealtimeProvider, Receipt, Result, SocketIoBroadcast, Stats, Target,
 };
 use realtime_http::{HttpProvider, Origins, Serve, serve, shutdown_signal};
 use serde::Serialize;
@@ -244,6 +244,72 @@ impl NotificationService {
         Ok(online)
     }
 
+    /// Returns up to `most` users who are online on any node, at most 500, in their order: after
+    /// this one or from the first one on. An empty page is the end.
+    ///
+    /// ```no_run
+    /// # async fn pages(service: realtime_unified::NotificationService) -> realtime_unified::Result<()> {
+    /// use realtime_unified::stats::OnlineIn;
+    ///
+    /// let room = OnlineIn::Room("lobby".to_owned());
+    /// let mut page = service.online_users(&room, None, 100).await?;
+    /// while let Some(last) = page.last().cloned() {
+    ///     page.iter().for_each(|user| println!("{}", user.user));
+    ///     page = service.online_users(&room, Some(last), 100).await?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// In a room are the users who were joined to it, and those with a connection that entered it.
+    ///
+    /// # Errors
+    /// [`Error::Backplane`] when the directory does not answer.
+    pub async fn online_users(
+        &self,
+        online: &OnlineIn,
+        after: Option<OnlineUser>,
+        most: usize,
+    ) -> Result<Vec<OnlineUser>> {
+        match self.log() {
+            Some(log) => log.online_users(online, after, most).await,
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Returns how many users and connections are online on all nodes. Costs the more, the more are
+    /// online. The connections of a room are those that entered it; its users include those who were
+    /// joined to it.
+    ///
+    /// # Errors
+    /// [`Error::Backplane`] when the directory does not answer.
+    pub async fn online_count(&self, online: &OnlineIn) -> Result<OnlineCount> {
+        match self.log() {
+            Some(log) => log.online_count(online).await,
+            None => Ok(OnlineCount::default()),
+        }
+    }
+
+    /// Returns the nodes of this service, by the directory that they share.
+    ///
+    /// # Errors
+    /// [`Error::Backplane`] when the directory does not answer.
+    pub async fn nodes(&self) -> Result<Vec<NodeInfo>> {
+        match self.log() {
+            Some(log) => log.directory().nodes().await,
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Returns the health of this node: whether it is ready, and how long the last probe of the log
+    /// took, a write that is read back each second. `None` for fakes.
+    #[must_use]
+    pub fn health(&self) -> Option<Health> {
+        let mut health = self.log()?.health();
+        health.ready &= self.is_ready();
+        Some(health)
+    }
+
     /// Returns the statistics of each provider on this node.
     #[must_use]
     pub fn stats(&self) -> BTreeMap<&'static str, Stats> {
@@ -257,7 +323,9 @@ impl NotificationService {
         self.registry().iter().map(|entry| (entry.name(), entry.provider.connections(target))).collect()
     }
 
-    /// Returns whether every provider with routes accepts connections; for a readiness probe.
+    /// Returns whether every provider with routes accepts connections, and the log can be written;
+    /// for a readiness probe. It is not for a liveness probe: while the log is away no node is
+    /// ready, and each keeps its connections.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.registry().iter().filter_map(|entry| entry.http.as_ref()).all(|provider| provider.is_ready())

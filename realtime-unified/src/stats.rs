@@ -1,4 +1,7 @@
-//! What a service reports of itself: its providers, its connections, its users that are online, and
-//! the connections that a send matched.
+//! What a service reports of itself: its nodes and their health, its providers, its connections,
+//! its users that are online, and the connections that a send matched.
 
-pub use realtime_core::{Capabilities, ConnectionStats, Delivered, Presence, Stats};
+pub use realtime_core::{
+    Capabilities, ConnectionStats, Delivered, Health, NodeId, NodeInfo, OnlineCount, OnlineIn, OnlineUser, Presence,
+    Stats,
+};

@@ -1,6 +1,7 @@
 //! Appending records, and the outcome of a send.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::log::apply::TryAppend;
@@ -65,6 +66,10 @@ impl Log {
         let shared = &self.0;
         let epoch = shared.epoch();
         let record = Arc::new(Record::new(id, shared.node.id, providers, body));
+        if shared.publishes.load(Ordering::Acquire) {
+            let outcome = shared.append_unread(&record, key);
+            return tokio::time::timeout(OUTCOME, outcome).await.unwrap_or(Err(Error::OutcomeUnknown { id }));
+        }
         let state = match shared.try_append(epoch, &record, key, ask.as_ref()) {
             TryAppend::Applied(receipt) => return Ok(receipt),
             TryAppend::Rejected(error) => return Err(shared.append_failed(error, &record)),
@@ -117,7 +122,7 @@ impl Shared {
     }
 
     /// Returns the sender's error for a record that the log has not appended, or may not have.
-    fn append_failed(&self, error: AppendError, record: &Record) -> Error {
+    pub(super) fn append_failed(&self, error: AppendError, record: &Record) -> Error {
         tracing::debug!(event = %record.id, %error, "an append failed");
         match (&error, record.event().and_then(|(_, event)| event.idempotency_key())) {
             (AppendError::KeyReused, Some(key)) => return Error::KeyReused { key: key.to_owned() },

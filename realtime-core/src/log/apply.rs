@@ -187,7 +187,7 @@ impl Shared {
         let placed = Placed { position, mark, record, ours, ask, seen, cursor: OnceCell::new() };
         let mut receipt = Receipt::new(record.id, Some(position), Some(Delivered::default()));
         for feed in feeds.iter().filter(|feed| feed.applied() < position) {
-            if !record.providers.contains(feed.provider()) {
+            if !record.providers.contains(feed.provider()) || !carries(&**feed, &record.body) {
                 feed.pass(position, mark, seen);
                 continue;
             }
@@ -209,5 +209,15 @@ impl Shared {
         }
         tracing::debug!(event = %record.id, %position, delivered = ?receipt.delivered, "applied");
         receipt
+    }
+}
+
+/// Returns whether the provider can carry the record: a node that only publishes names no providers,
+/// and does not know what those of other nodes can.
+fn carries(feed: &dyn Feed, body: &Body) -> bool {
+    match body {
+        Body::Ask { event, .. } => feed.carries(event, true),
+        Body::Event { event, .. } => feed.carries(event, false),
+        _ => true,
     }
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio_util::sync::DropGuard;
 
 use crate::log::handle::Log;
 use crate::log::record::Body;
@@ -44,6 +45,8 @@ pub(super) struct Collecting {
     shared: Arc<Shared>,
     record: EventId,
     collector: Arc<Collector>,
+    /// Receives the reports, if no loop of this node does.
+    _listening: Option<DropGuard>,
 }
 
 impl Log {
@@ -51,6 +54,10 @@ impl Log {
     /// directory: a node without a lease by then had no connection that the record could reach.
     pub(super) async fn collect(&self, record: EventId, ask: Option<Arc<Ask>>) -> Collecting {
         let shared = &self.0;
+        let _listening = shared.listen().await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "what other nodes report cannot be received");
+            None
+        });
         let open: HashSet<_> = match shared.nodes().await {
             Ok(nodes) => nodes.into_iter().map(|node| node.id).filter(|node| *node != shared.node.id).collect(),
             Err(error) => {
@@ -68,7 +75,7 @@ impl Log {
         if has_open {
             tokio::spawn(watch_nodes(Arc::downgrade(shared), Arc::downgrade(&collector)));
         }
-        Collecting { shared: Arc::clone(shared), record, collector }
+        Collecting { shared: Arc::clone(shared), record, collector, _listening }
     }
 }
 

@@ -80,6 +80,10 @@ pub(crate) trait Feed: Send + Sync + 'static {
     /// Cancels the pending asks, whose numbers are lost.
     fn cancel_asks(&self);
 
+    /// Returns whether the provider can carry this event, which another node may have sent to all
+    /// providers, or this ask.
+    fn carries(&self, event: &Event, is_ask: bool) -> bool;
+
     /// Checks whether the provider can carry this event.
     ///
     /// # Errors

@@ -32,6 +32,7 @@ impl Log {
         let most = most.min(MOST_USERS);
         let found = self.directory().users(online, after.clone(), most).await?;
         let OnlineIn::Room(room) = online else { return Ok(found) };
+        self.check_reads("the users of a room")?;
         let mut users: BTreeSet<_> = found.into_iter().collect();
         users.extend(self.online_members(room, after, most).await?);
         Ok(users.into_iter().take(most).collect())

@@ -7,6 +7,7 @@ use futures_core::stream::BoxStream;
 use futures_util::StreamExt;
 
 use crate::log::backoff::Backoff;
+use crate::log::feed::Feed;
 use crate::log::record::{Body, Record};
 use crate::log::report::Received;
 use crate::log::shared::Shared;
@@ -39,7 +40,7 @@ impl Shared {
         }
     }
 
-    async fn subscribe(&self) -> Result<BoxStream<'static, Stored>> {
+    pub(super) async fn subscribe(&self) -> Result<BoxStream<'static, Stored>> {
         tokio::time::timeout(ATTEMPT, self.backplane.subscribe(self.node.id))
             .await
             .unwrap_or_else(|_| Err(Error::Backplane("the subscription was not answered in time".into())))
@@ -60,7 +61,10 @@ impl Shared {
     fn deliver_record(self: &Arc<Self>, record: &Record) {
         match &record.body {
             Body::Event { target, event, widen } => {
-                for feed in self.feeds().iter().filter(|feed| record.providers.contains(feed.provider())) {
+                let feeds = self.feeds();
+                let meant =
+                    |feed: &&Arc<dyn Feed>| record.providers.contains(feed.provider()) && feed.carries(event, false);
+                for feed in feeds.iter().filter(meant) {
                     feed.deliver_volatile(target, event, *widen);
                 }
             }

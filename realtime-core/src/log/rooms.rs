@@ -45,6 +45,7 @@ impl Log {
     /// # Errors
     /// [`crate::Error::InvalidName`].
     pub fn user_rooms(&self, user: &str, tenant: Option<&str>) -> Result<Vec<String>> {
+        self.check_reads("the rooms of a user")?;
         let member = member(user, tenant)?;
         let rooms: BTreeSet<_> = self.feeds().iter().flat_map(|feed| feed.user_rooms(&member)).collect();
         Ok(rooms.into_iter().collect())

@@ -2,7 +2,7 @@
 //! providers, and the sends that wait for a record.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 
 use tokio::sync::{Notify, oneshot, watch};
@@ -45,6 +45,8 @@ pub(crate) struct Shared {
     /// The reports of this node that are not all received, by the ids of the records.
     pub(super) reporters: Mutex<HashMap<EventId, watch::Sender<Received>>>,
     pub(super) probes: Probes,
+    /// `true` if this node only publishes: it has no connections, and does not read the log.
+    pub(super) publishes: AtomicBool,
     /// The end of the log when this node began to read it: no other node awaits reports about
     /// records up to here.
     pub(super) first_read: AtomicU64,
@@ -131,6 +133,7 @@ impl Shared {
             collectors: Mutex::default(),
             reporters: Mutex::default(),
             probes: Probes::default(),
+            publishes: AtomicBool::new(false),
             first_read: AtomicU64::new(0),
             joining: tokio::sync::Mutex::default(),
         }

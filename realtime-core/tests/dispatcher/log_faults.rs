@@ -403,3 +403,28 @@ async fn ask_of_earlier_epoch_leaves_same_numbered_ask_alone() {
     let replies = after.all().await;
     assert_eq!(replies.iter().map(|reply| reply.status).collect::<Vec<_>>(), [AckStatus::Answered]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn log_that_can_only_be_read_makes_a_node_not_ready() {
+    let backplane = FaultyBackplane::new(MemoryBackplane::default());
+    let provider = CoreProvider::on(backplane.clone()).await;
+    let log = &provider.dispatcher.runtime().unwrap().log;
+    let mut ann = Guest::by_session(&provider, Visitor::user("ann")).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(log.health().ready && log.health().probe.is_some());
+    backplane.set_fault(Some(AppendFault::Refused));
+    let start = tokio::time::Instant::now();
+    eventually("the node is not ready", || !provider.dispatcher.is_ready()).await;
+    assert!(start.elapsed() <= Duration::from_secs(3), "{:?}", start.elapsed());
+    let health = log.health();
+    assert!(!health.ready && health.probe.is_none() && health.error.unwrap().contains("cannot be written"));
+    let refused = provider.dispatcher.to_all(note("refused")).await;
+    assert!(matches!(refused, Err(Error::Backplane(_))), "{refused:?}");
+    let mut late = Guest::by_session(&provider, Visitor::user("bob")).await;
+    backplane.set_fault(None);
+    eventually("the node is ready again", || provider.dispatcher.is_ready()).await;
+    provider.dispatcher.to_all(note("1")).await.unwrap();
+    for guest in [&mut ann, &mut late] {
+        assert!(guest.texts_until("1").await.is_empty());
+    }
+}

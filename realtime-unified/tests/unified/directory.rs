@@ -11,7 +11,7 @@ use realtime_unified::{
 use tokio::time::{Instant, sleep};
 
 /// The interval at which a node renews its lease.
-const RENEWAL: Duration = Duration::from_secs(10);
+const RENEWAL: Duration = Duration::from_secs(2);
 
 /// Waits until ann has `count` connections, and returns them.
 async fn until_online(service: &NotificationService, count: usize) -> Vec<Presence> {

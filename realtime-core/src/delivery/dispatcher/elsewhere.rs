@@ -69,9 +69,8 @@ impl<C: Codec> Dispatcher<C> {
         let here = runtime.log.node().id;
         match timeout(ANSWER, runtime.log.directory().of_user(&member.user)).await {
             Ok(Ok(mut found)) => {
-                found.retain(|presence| {
-                    presence.node != here && presence.tenant.as_deref() == member.tenant.as_deref()
-                });
+                found
+                    .retain(|presence| presence.node != here && presence.tenant.as_deref() == member.tenant.as_deref());
                 Some(found)
             }
             Ok(Err(_)) | Err(_) => {
@@ -86,4 +85,3 @@ fn check(admission: &Arc<Admission>, member: &Member, elsewhere: usize) -> Resul
     let (here, most) = admission.connections_of(member);
     if here + elsewhere > most { Err(admission.user_limit()) } else { Ok(()) }
 }
-

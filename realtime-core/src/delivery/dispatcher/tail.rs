@@ -282,6 +282,11 @@ impl<C: Codec> Feed for Dispatcher<C> {
         }
     }
 
+    fn carries(&self, event: &Event, is_ask: bool) -> bool {
+        let capabilities = self.config.capabilities;
+        (capabilities.binary || !event.payload().is_binary()) && (capabilities.acks || !is_ask)
+    }
+
     fn check(&self, target: &Target, event: &Event) -> Result<()> {
         self.check_event(target, event)
     }
