@@ -7,7 +7,7 @@ use realtime_testkit::{MockRealtimeBroadcast, MockRealtimeProvider, RecordingPro
 use realtime_unified::spi::Position;
 use realtime_unified::stats::{Capabilities, Delivered};
 use realtime_unified::{
-    CloseReason, Drain, Error, Event, EventId, Handlers, NotificationService, RealtimeProvider, Receipt, Target,
+    CloseReason, Drain, Error, Event, EventId, NotificationService, RealtimeProvider, Receipt, Target,
 };
 use serde_json::json;
 
@@ -217,7 +217,7 @@ async fn custom_provider_is_attached_joined_closed_and_shut_down() {
 #[cfg(feature = "ws")]
 #[tokio::test]
 async fn custom_provider_gets_handler_sends_but_no_repeats() {
-    use realtime_unified::{Context, Identity, Inbound, WsConfig, WsProvider};
+    use realtime_unified::{Context, Handlers, Identity, Inbound, WsConfig, WsProvider};
 
     let pager = Arc::new(RecordingProvider::new("pager"));
     let ws = Arc::new(WsProvider::new(WsConfig::default()).on("page", async |cx: Context, text: String| {
