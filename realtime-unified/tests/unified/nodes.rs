@@ -82,7 +82,10 @@ async fn publisher_asks_and_closes_at_all_nodes() {
     let shared = Shared::default();
     let ((_one, first), (_two, second)) = (shared.node("a").await, shared.node("b").await);
     let clients = [ws_client(first, "/ws?token=ann").await, ws_client(second, "/ws?token=ann").await];
-    let _answering = clients.map(|client| client.answer_asks(|ask| Some(json!([ask.payload, "yes"]))));
+    for client in clients {
+        let mut client = client.answer_asks(|ask| Some(json!([ask.payload, "yes"])));
+        tokio::spawn(async move { while client.next_event().await.is_ok() {} });
+    }
     let publisher = shared.publisher().await;
     let acks = publisher.ask("ann", Event::json("dinner?", "pizza").unwrap(), LONG).await.unwrap();
     let replies = acks.all().await;
