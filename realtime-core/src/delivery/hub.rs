@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 mod group;
 mod index;
+mod joined;
 mod user;
 mod visibility;
 
@@ -27,7 +28,7 @@ use crate::values::receipt::Delivered;
 use crate::values::target::Target;
 use index::Index;
 pub(crate) use index::{Gauges, Stays};
-pub(crate) use user::{Absence, AbsenceTimes};
+pub(crate) use joined::{Absence, AbsenceTimes};
 pub(crate) use visibility::Visibility;
 
 /// This node's connections of one provider, found by connection, user, tenant and room.

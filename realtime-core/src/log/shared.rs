@@ -9,10 +9,10 @@ use tokio::sync::{Notify, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::log::backplane::Backplane;
-use crate::log::collect::Collector;
+use crate::log::collector::Collector;
 use crate::log::directory::Directory;
 use crate::log::feed::Feed;
-use crate::log::health::Probes;
+use crate::log::probes::Probes;
 use crate::log::report::Received;
 use crate::log::stored::RecordError;
 use crate::values::ack::Ask;

@@ -29,7 +29,7 @@ async fn connections_at_all_nodes_count_against_the_users_limit() {
     let first = Guest::by_session(&one, Visitor::user("ann")).await;
     let _second = Guest::by_session(&one, Visitor::user("ann")).await;
     until_online(&directory, 2).await;
-    let refusal = two.admit(Visitor::user("ann")).await.err().expect("a refusal");
+    let refusal = two.admit(Visitor::user("ann")).await.expect_err("a refusal");
     assert_eq!(refusal.kind(), RefusalKind::UserLimit);
     assert_eq!(refusal.setting(), Some("limits.connections_per_user"));
     for other in [Visitor::user("ann").with_tenant("acme"), Visitor::user("bob")] {

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::group::Group;
-use super::user::{AbsenceTimes, JoinedRooms, User};
+use super::joined::{AbsenceTimes, JoinedRooms};
+use super::user::User;
 use super::visibility::Visibility;
 use crate::delivery::connection::Connection;
 use crate::delivery::membership::Memberships;

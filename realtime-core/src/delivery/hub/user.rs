@@ -1,9 +1,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::time::Instant;
 
 use super::group::Group;
+use super::joined::JoinedRooms;
 use crate::delivery::connection::Connection;
 use crate::delivery::membership::Memberships;
 use crate::values::position::Position;
@@ -28,56 +28,6 @@ struct Tenant {
     own: JoinedRooms,
     /// The rooms joined by the bare name from which this tenant's user alone was removed.
     shut_out: Memberships,
-}
-
-/// The rooms joined by the bare name, or with one tenant, and the absence of the users for whom
-/// they hold.
-#[derive(Default)]
-pub(super) struct JoinedRooms {
-    pub(super) rooms: Memberships,
-    /// The last position at which the server removed these users from a room, for as long as the
-    /// window reaches back: a connection that names the room again gets nothing from before it.
-    left: HashMap<Arc<str>, Position>,
-    /// The time since which no connection has been registered for which these rooms hold.
-    offline_since: Option<Instant>,
-    /// `true` if this node saw the last connection leave, or made the join if there never was one:
-    /// it announces the absence first.
-    ours: bool,
-    /// `true` once this node has asked whether another one has a connection.
-    asked: bool,
-    /// The last such question of any node that has no answer: its position, and when it was applied
-    /// here.
-    checked: Option<(Position, Instant)>,
-    /// The last answer: a record up to which an absence is no reason to end rooms.
-    confirmed: Option<Position>,
-    /// The time when a record about the absence was last appended, if it has not been applied yet.
-    announced_at: Option<Instant>,
-    /// The last record that ended rooms by absence: earlier cursors of these users are expired.
-    ended: Option<Position>,
-}
-
-/// The time after which a node that did not see the last connection leave announces a user's
-/// absence, in multiples of the usual one: the node that saw it may be gone.
-const PATIENCE: u32 = 3;
-/// The time after which an absence is announced again, if its record has not been applied.
-const ANNOUNCE_AGAIN: Duration = Duration::from_secs(10);
-
-/// The state of an absence that is long enough to end rooms.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Absence {
-    /// No question whether another node has a connection.
-    Unchecked,
-    /// No answer in time to the question at this position.
-    Unanswered(Position),
-}
-
-/// The times after which an absence counts.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct AbsenceTimes {
-    /// The time without a connection.
-    pub(crate) age: Duration,
-    /// The time without an answer of another node.
-    pub(crate) answer: Duration,
 }
 
 /// A user's joins for the connections of one tenant, as of one moment.
@@ -317,124 +267,6 @@ impl Tenant {
     }
 }
 
-impl JoinedRooms {
-    /// Joins a room. `absent` is set if no connection is registered for which the join holds, to
-    /// whether this node made it.
-    fn join(&mut self, room: &Arc<str>, at: Position, absent: Option<bool>, now: Instant) {
-        if let Some(ours) = absent {
-            if self.rooms.current().next().is_none() {
-                // No earlier room is left that could end by absence: the absence begins now.
-                self.offline_since = Some(now);
-                self.announced_at = None;
-            }
-            self.ours |= ours;
-        }
-        self.rooms.enter(room, at);
-    }
-
-    /// Ends the absence; returns whether there is a question to answer.
-    fn set_online(&mut self) -> bool {
-        self.offline_since = None;
-        self.ours = false;
-        self.asked = false;
-        self.announced_at = None;
-        self.checked.take().is_some()
-    }
-
-    fn set_offline(&mut self, now: Instant) {
-        self.offline_since = Some(now);
-        self.ours = true;
-    }
-
-    /// Returns the state of an absence for which a record is due: no connection for which the rooms
-    /// hold has been registered for long enough.
-    pub(super) fn absence(&self, times: AbsenceTimes, now: Instant) -> Option<Absence> {
-        let age = if self.ours { times.age } else { times.age.saturating_mul(PATIENCE) };
-        let is_due = self.rooms.current().next().is_some()
-            && self.offline_since.is_some_and(|since| now.saturating_duration_since(since) > age)
-            && self.announced_at.is_none_or(|at| now.saturating_duration_since(at) > ANNOUNCE_AGAIN);
-        match self.checked.filter(|_| self.asked) {
-            _ if !is_due => None,
-            None => Some(Absence::Unchecked),
-            Some((position, at)) => {
-                (now.saturating_duration_since(at) >= times.answer).then_some(Absence::Unanswered(position))
-            }
-        }
-    }
-
-    /// Notes that a record about the absence is being appended.
-    pub(super) fn announce(&mut self, now: Instant) {
-        self.asked = true;
-        self.announced_at = Some(now);
-    }
-
-    /// Restarts the absence: the user is connected to another node, which will see the last
-    /// connection leave.
-    pub(super) fn postpone(&mut self, now: Instant) {
-        self.restart_absence(now);
-        self.ours = false;
-    }
-
-    fn check(&mut self, position: Position, now: Instant) {
-        self.checked = Some((position, now));
-        self.announced_at = None;
-    }
-
-    fn confirm(&mut self, position: Position, now: Instant) {
-        self.confirmed = Some(position);
-        self.postpone(now);
-    }
-
-    fn restart_absence(&mut self, now: Instant) {
-        self.offline_since = self.offline_since.map(|_| now);
-        self.asked = false;
-        self.checked = None;
-        self.announced_at = None;
-    }
-
-    fn end(&mut self, seen: Position, at: Position, now: Instant) -> Vec<Arc<str>> {
-        if self.confirmed.is_some_and(|confirmed| confirmed > seen) {
-            return Vec::new();
-        }
-        let rooms = self.rooms.leave_entered_by(seen, at);
-        if !rooms.is_empty() {
-            self.ended = Some(at);
-            self.asked = false;
-            self.checked = None;
-            self.announced_at = None;
-            // A room that was joined meanwhile ends after its own time.
-            self.offline_since = self.offline_since.map(|_| now);
-        }
-        rooms
-    }
-
-    fn leave(&mut self, room: &Arc<str>, at: Position) {
-        self.rooms.leave(room, at);
-        self.left.insert(Arc::clone(room), at);
-    }
-
-    fn forget_before(&mut self, start: Position) {
-        self.rooms.forget_before(start);
-        self.left.retain(|_, left| *left > start);
-        self.ended = self.ended.filter(|ended| *ended > start);
-        if self.rooms.is_empty() {
-            self.confirmed = None;
-        }
-    }
-
-    fn forget_all(&mut self) {
-        self.rooms = Memberships::default();
-        self.left = HashMap::new();
-        self.ended = None;
-        self.confirmed = None;
-        self.checked = None;
-    }
-
-    fn is_empty(&self) -> bool {
-        self.rooms.is_empty() && self.left.is_empty() && self.ended.is_none()
-    }
-}
-
 impl Joined {
     /// Returns every room with a membership, past ones included, except those of another list.
     pub(crate) fn known<'a>(&'a self, except: &'a Memberships) -> impl Iterator<Item = &'a Arc<str>> {
@@ -446,72 +278,5 @@ impl Joined {
     /// Returns whether the user was a member when this record was appended.
     pub(crate) fn was_in(&self, room: &str, position: Position) -> bool {
         self.own.was_in(room, position) || self.bare.was_in(room, position) && !self.shut_out.was_in(room, position)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const TIMES: AbsenceTimes = AbsenceTimes { age: Duration::from_secs(60), answer: Duration::from_secs(10) };
-    const INSTANT: Duration = Duration::from_nanos(1);
-
-    fn joined(ours: bool, now: Instant) -> JoinedRooms {
-        let mut joined = JoinedRooms::default();
-        joined.join(&"r".into(), Position::new(1), Some(ours), now);
-        joined
-    }
-
-    #[test]
-    fn absence_ends_rooms_after_its_time_and_is_announced_again() {
-        for (ours, limit) in [(true, TIMES.age), (false, TIMES.age * PATIENCE)] {
-            let start = Instant::now();
-            let (mut joined, end) = (joined(ours, start), start + limit);
-            assert_eq!(joined.absence(TIMES, end), None);
-            assert_eq!(joined.absence(TIMES, end + INSTANT), Some(Absence::Unchecked), "ours: {ours}");
-            joined.announce(end);
-            assert_eq!(joined.absence(TIMES, end + ANNOUNCE_AGAIN), None);
-            assert_eq!(joined.absence(TIMES, end + ANNOUNCE_AGAIN + INSTANT), Some(Absence::Unchecked));
-            joined.end(Position::new(1), Position::new(2), end);
-            assert_eq!(joined.absence(TIMES, end + limit * 10), None, "no rooms are left");
-        }
-    }
-
-    #[test]
-    fn only_the_node_that_asked_ends_rooms_without_an_answer() {
-        let start = Instant::now();
-        let (mut asker, mut other) = (joined(true, start), joined(true, start));
-        let asked = start + TIMES.age + INSTANT;
-        asker.announce(asked);
-        [&mut asker, &mut other].into_iter().for_each(|joined| joined.check(Position::new(5), asked));
-        assert_eq!(asker.absence(TIMES, asked + TIMES.answer - INSTANT), None);
-        let unanswered = Some(Absence::Unanswered(Position::new(5)));
-        assert_eq!(asker.absence(TIMES, asked + TIMES.answer), unanswered);
-        assert_eq!(other.absence(TIMES, asked + TIMES.answer), Some(Absence::Unchecked), "it may ask itself");
-    }
-
-    #[test]
-    fn answer_or_outage_restarts_the_absence() {
-        let start = Instant::now();
-        let asked = start + TIMES.age + INSTANT;
-        let answered: [fn(&mut JoinedRooms, Instant); 2] =
-            [|joined, now| joined.confirm(Position::new(6), now), JoinedRooms::restart_absence];
-        for answer in answered {
-            let mut joined = joined(true, start);
-            joined.announce(asked);
-            joined.check(Position::new(5), asked);
-            answer(&mut joined, asked);
-            assert_eq!(joined.absence(TIMES, asked + TIMES.age), None);
-            assert_eq!(joined.absence(TIMES, asked + TIMES.age * PATIENCE + INSTANT), Some(Absence::Unchecked));
-        }
-    }
-
-    #[test]
-    fn rooms_of_a_user_who_was_present_after_the_question_stay() {
-        let now = Instant::now();
-        let mut joined = joined(true, now);
-        joined.confirm(Position::new(6), now);
-        assert!(joined.end(Position::new(5), Position::new(7), now).is_empty());
-        assert_eq!(joined.end(Position::new(8), Position::new(9), now).len(), 1);
     }
 }
