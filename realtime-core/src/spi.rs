@@ -36,6 +36,7 @@ pub use crate::traits::runtime::{DECISION_TIMEOUT, Runtime};
 pub use crate::values::config::DispatcherConfig;
 pub use crate::values::cursor::{Cursor, CursorError, Epoch, Life, Mark};
 pub use crate::values::cursor_key::{CursorKey, CursorKeyError};
+pub use crate::values::cursor_secret::CursorSecret;
 pub use crate::values::json::{DEFAULT_MAX_DEPTH, check_depth, one_line_json, replace_lone_surrogates};
 pub use crate::values::json_error::describe_json_error;
 pub use crate::values::name::{MAX_NAME_BYTES, RESERVED_EVENTS, check_event_name, check_name};

@@ -11,6 +11,7 @@ pub(crate) mod connection_data;
 pub(crate) mod connection_stats;
 pub(crate) mod cursor;
 pub(crate) mod cursor_key;
+pub(crate) mod cursor_secret;
 pub(crate) mod drain;
 pub(crate) mod error;
 pub(crate) mod event;

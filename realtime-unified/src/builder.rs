@@ -1,7 +1,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use realtime_core::spi::{Admission, Backplane, DECISION_TIMEOUT, Directory, Log, Publisher, Runtime, States};
+use realtime_core::spi::{
+    Admission, Backplane, CursorSecret, DECISION_TIMEOUT, Directory, Log, Publisher, Runtime, States,
+};
 use realtime_core::{
     Anonymous, Authenticator, Capabilities, DenyRooms, Drain, Error, LifecycleHook, MemoryBackplane, MemoryDirectory,
     NodeId, NodeInfo, RealtimeProvider, Result, RoomPolicy, Router,
@@ -27,6 +29,7 @@ pub struct NotificationServiceBuilder {
     backplane: Option<Arc<dyn Backplane>>,
     directory: Option<Arc<dyn Directory>>,
     node_name: Option<String>,
+    cursor_secret: Option<Vec<u8>>,
     publishes: bool,
     pub(crate) hooks: Vec<Arc<dyn LifecycleHook>>,
     pub(crate) router: Router,
@@ -154,6 +157,14 @@ impl NotificationServiceBuilder {
         self
     }
 
+    /// Sets a secret of the application's own, of 16 bytes at least, from which the keys that sign
+    /// cursors are derived; the same on all nodes. Without it they are stored in the log, so that
+    /// who can read the log can make cursors. A changed secret makes earlier cursors `invalid`.
+    pub fn cursor_secret(mut self, secret: impl AsRef<[u8]>) -> Self {
+        self.cursor_secret = Some(secret.as_ref().to_vec());
+        self
+    }
+
     /// Sets the name of this node, by which logs and [`NotificationService::nodes`] show it; default:
     /// its random id.
     pub fn node_name(mut self, name: impl Into<String>) -> Self {
@@ -186,6 +197,7 @@ impl NotificationServiceBuilder {
                 return Err(Error::Config(format!("{field} is zero")));
             }
         }
+        let cursor_secret = self.cursor_secret.map(CursorSecret::new).transpose()?;
         let registry = Registry::new(self.entries)?;
         if let Some(origins) = &self.origins {
             origins.verify()?;
@@ -210,6 +222,7 @@ impl NotificationServiceBuilder {
         runtime.slots = Admission::of_service(self.connections_per_user);
         runtime.max_event_bytes = self.max_event_bytes.unwrap_or(MAX_EVENT_BYTES);
         runtime.decision_timeout = decision_timeout;
+        runtime.cursor_secret = cursor_secret;
         let service = NotificationService::new(registry, Some(runtime.clone()), self.origins.unwrap_or_default());
         // Before a client can connect and a handler can ask for the service.
         slot.fill(&service);

@@ -15,6 +15,7 @@ use crate::traits::lifecycle::LifecycleHook;
 use crate::traits::outgoing::Sends;
 use crate::traits::policy::{DenyRooms, RoomPolicy};
 use crate::traits::router::Router;
+use crate::values::cursor_secret::CursorSecret;
 use crate::values::identity::Identity;
 use crate::values::refusal::{Refusal, RefusalKind};
 use crate::values::states::States;
@@ -45,6 +46,8 @@ pub struct Runtime {
     pub slots: Arc<Admission>,
     /// The largest payload of an event in bytes, in addition to a provider's own limit.
     pub max_event_bytes: usize,
+    /// The secret from which the keys of cursors are derived; without one the log has the key.
+    pub cursor_secret: Option<CursorSecret>,
     /// The longest time that the authenticator may take, and that the room policy may take for all
     /// rooms of one request.
     pub decision_timeout: Duration,
@@ -74,6 +77,7 @@ impl Runtime {
             hooks: Vec::new(),
             slots: Admission::of_service(Some(usize::MAX)),
             max_event_bytes: usize::MAX,
+            cursor_secret: None,
             decision_timeout: DECISION_TIMEOUT,
         }
     }
@@ -108,6 +112,13 @@ impl Runtime {
     #[must_use]
     pub fn with_authenticator(mut self, authenticator: impl Authenticator) -> Self {
         self.authenticator = Arc::new(authenticator);
+        self
+    }
+
+    /// Sets the secret from which the keys of cursors are derived.
+    #[must_use]
+    pub fn with_cursor_secret(mut self, secret: CursorSecret) -> Self {
+        self.cursor_secret = Some(secret);
         self
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::support::{CoreProvider, Guest, eventually, note, runtime, until_online};
-use realtime_core::spi::Position;
+use realtime_core::spi::{CursorSecret, Position};
 use realtime_core::{
     CloseReason, MemoryBackplane, MemoryDirectory, OnlineCount, OnlineIn, RealtimeBroadcast, RealtimeProvider,
     RoomMembership, Target,
@@ -179,4 +179,24 @@ async fn leave_at_one_node_applies_to_connections_at_another() {
     one.dispatcher.to_room("r", note("2")).await.unwrap();
     assert_eq!(remote.texts(&one).await, ["1"]);
     assert_eq!(other.texts_until("end").await, ["1", "2"]);
+}
+
+#[tokio::test]
+async fn cursors_of_the_applications_own_secret_are_valid_with_it_only() {
+    let backplane = MemoryBackplane::default();
+    let node = |secret: Option<&str>| {
+        let mut runtime = runtime().with_backplane(backplane.clone());
+        runtime.cursor_secret = secret.map(|secret| CursorSecret::new(secret).unwrap());
+        CoreProvider::attached(Setup::default(), runtime)
+    };
+    let secrets = [Some("one secret of the application"), None, Some("another secret of the application")];
+    let nodes = [node(secrets[0]).await, node(secrets[1]).await, node(secrets[2]).await, node(secrets[0]).await];
+    let mut ann = Guest::by_sink(&nodes[0], Visitor::user("ann")).await;
+    let mark = nodes[0].dispatcher.to_user("ann", note("1")).await.unwrap().position.unwrap();
+    assert_eq!(ann.next().await.payload, "1");
+    for (node, expected) in nodes.iter().zip(["resumed", "invalid", "invalid", "resumed"]) {
+        both_at([&nodes[0], node], mark).await;
+        let guest = Guest::by_sink(node, Visitor::user("ann").with_cursor(&ann.cursor)).await;
+        assert_eq!(guest.welcome["reason"], expected);
+    }
 }

@@ -70,9 +70,11 @@ impl<C: Codec> Dispatcher<C> {
     /// Begins after this position in the life of this state.
     pub(super) fn begin_life(&self, state: &LogState, start: Position, beginning: &Beginning) {
         self.filled.store(state.last.get(), Ordering::Release);
+        let secret = self.runtime.get().and_then(|runtime| runtime.cursor_secret.as_ref());
+        let key = secret.map_or_else(|| state.key.clone(), |secret| secret.key(state.epoch));
         let mark = beginning.before.map_or(Mark::NONE, Mark::of);
         self.hub.restart(start, &beginning.rooms, || {
-            *self.life.write().unwrap_or_else(PoisonError::into_inner) = Life::new(state.epoch, &state.key);
+            *self.life.write().unwrap_or_else(PoisonError::into_inner) = Life::new(state.epoch, &key);
             self.window.restart(start, mark);
         });
     }
