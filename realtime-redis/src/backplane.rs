@@ -12,11 +12,12 @@ use redis::Value;
 use tokio::task::JoinHandle;
 
 use crate::config::RedisConfig;
-use crate::connector::{Connector, RESPONSE};
+use crate::connector::Connector;
 use crate::directory::RedisDirectory;
 use crate::entries::{into_array, into_bytes, into_changes, into_id, into_position, into_records, into_text};
 use crate::error::Fault;
 use crate::keys::Keys;
+use crate::limit::RESPONSE;
 use crate::link::Link;
 use crate::script::{AGE, APPEND, BEGIN, LOOK};
 use crate::{pipe, server_check, tail};
@@ -68,8 +69,37 @@ impl RedisBackplane {
     /// log that another build wrote; [`Error::Backplane`](realtime_core::Error::Backplane) when
     /// Redis cannot be reached.
     pub async fn connect(url: &str, config: RedisConfig) -> Result<Self> {
+        Self::connect_to(Connector::new(url)?, config).await
+    }
+
+    /// Connects to the primary that sentinels know, and to the next one after a failover. The host
+    /// in the URL of the primary is the name by which they know it, as in
+    /// `redis://:password@mymaster/0`; its other parts are for the primary, and those of the
+    /// sentinels' URLs for them.
+    ///
+    /// A failover that loses records begins a new epoch, so that no client resumes from one that is
+    /// gone; `min-replicas-to-write 1` bounds what can be lost.
+    ///
+    /// # Errors
+    /// Those of [`RedisBackplane::connect`]; [`Error::Config`](realtime_core::Error::Config) without
+    /// a sentinel, or when none knows the primary.
+    pub async fn connect_sentinel(sentinels: &[&str], primary: &str, config: RedisConfig) -> Result<Self> {
+        Self::connect_to(Connector::of_sentinels(sentinels, primary)?, config).await
+    }
+
+    /// Connects to a cluster, of which any of these servers can be asked: to the primary of the
+    /// shard that has the log's keys, all of which have one slot. The parts of the first URL that
+    /// answers are for that primary too.
+    ///
+    /// # Errors
+    /// Those of [`RedisBackplane::connect_sentinel`].
+    pub async fn connect_cluster(servers: &[&str], config: RedisConfig) -> Result<Self> {
+        let key = Keys::new(&config.prefix, 0)?.meta().to_owned();
+        Self::connect_to(Connector::of_cluster(servers, &key)?, config).await
+    }
+
+    async fn connect_to(connector: Connector, config: RedisConfig) -> Result<Self> {
         config.check()?;
-        let connector = Connector::new(url)?;
         let keys = Arc::new(Keys::new(&config.prefix, connector.database)?);
         let link = Arc::new(Link::new(connector.clone(), connector.connect().await?, RESPONSE));
         server_check::check(&link, &connector.address).await?;

@@ -2,68 +2,91 @@ use std::time::Duration;
 
 use realtime_core::spi::random_between;
 use redis::aio::{MultiplexedConnection, PubSub};
-use redis::io::tcp::TcpSettings;
-use redis::{AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion};
-use tokio::time::timeout;
+use redis::{AsyncConnectionConfig, ConnectionInfo};
 
 use crate::error::Fault;
+use crate::limit::{RESPONSE, within};
+use crate::source::{self, Source, client};
 
-/// The longest time that Redis may take to accept a connection, or to answer.
-pub(crate) const RESPONSE: Duration = Duration::from_millis(1500);
 /// The requests that wait to be written to a connection before their callers wait.
 const PIPELINE: usize = 1024;
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 const LAST_RETRY: Duration = Duration::from_secs(1);
 
-/// The way to a server. Printed as host and port, without the credentials.
+/// The way to the primary of a log. Printed as host and port, without the credentials.
 #[derive(Clone)]
 pub(crate) struct Connector {
-    client: Client,
-    /// Host and port, or the path of a socket, for messages.
+    source: Source,
+    /// Host and port, or the path of a socket, for messages; with several servers what names them.
     pub(crate) address: String,
     pub(crate) database: i64,
 }
 
 impl Connector {
-    /// Reads a URL.
+    /// Reads the URL of a primary.
     pub(crate) fn new(url: &str) -> Result<Self, Fault> {
-        // What the library says of a URL is not repeated, so that no part of a password can be in
-        // it.
-        let invalid = || Fault::Config("the URL of Redis cannot be read; expected redis://host:port".to_owned());
-        let info: ConnectionInfo = url.into_connection_info().map_err(|_| invalid())?;
-        if matches!(info.addr(), ConnectionAddr::TcpTls { .. }) {
-            // An error means that the application has installed one, which is used then.
-            let _ = rustls::crypto::ring::default_provider().install_default();
-        }
-        // The answers of RESP3 have other shapes, and a blocked reader needs nothing of it.
-        let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP2);
-        let database = settings.db();
-        let tcp = TcpSettings::default().set_nodelay(true);
-        let info = info.set_redis_settings(settings).set_tcp_settings(tcp);
-        let address = info.addr().to_string();
-        let client = Client::open(info).map_err(|_| invalid())?;
-        Ok(Self { client, address, database })
+        let info = source::read(url)?;
+        let (address, database) = (info.addr().to_string(), info.redis_settings().db());
+        Ok(Self { source: Source::Server(info), address, database })
+    }
+
+    /// Reads the URLs of sentinels, and that of the primary, whose host is the name by which they
+    /// know it.
+    pub(crate) fn of_sentinels(sentinels: &[&str], primary: &str) -> Result<Self, Fault> {
+        let (sentinels, primary) = (source::read_all(sentinels)?, source::read(primary)?);
+        let (address, database) = (primary.addr().to_string(), primary.redis_settings().db());
+        Ok(Self { source: Source::Sentinels { sentinels, primary }, address, database })
+    }
+
+    /// Reads the URLs of servers of a cluster; the log is on the shard of this key.
+    pub(crate) fn of_cluster(servers: &[&str], key: &str) -> Result<Self, Fault> {
+        let servers = source::read_all(servers)?;
+        let address = servers.iter().map(|server| server.addr().to_string()).collect::<Vec<_>>().join(", ");
+        Ok(Self { source: Source::Cluster { servers, key: key.to_owned() }, address, database: 0 })
+    }
+
+    /// Returns the server that is the primary now.
+    pub(crate) async fn locate(&self) -> Result<ConnectionInfo, Fault> {
+        self.source.locate().await
+    }
+
+    /// Returns whether the primary can become another server.
+    pub(crate) fn can_move(&self) -> bool {
+        !matches!(self.source, Source::Server(_))
     }
 
     /// Connects for requests.
     pub(crate) async fn connect(&self) -> Result<MultiplexedConnection, Fault> {
+        self.connect_at().await.map(|(_, connection)| connection)
+    }
+
+    /// Connects for requests; returns the address of the server, too.
+    pub(crate) async fn connect_at(&self) -> Result<(String, MultiplexedConnection), Fault> {
+        let primary = self.locate().await?;
+        let address = primary.addr().to_string();
         // The time of a request is limited where it is made, with the loading of its script.
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(RESPONSE))
             .set_response_timeout(None)
             .set_pipeline_buffer_size(PIPELINE);
-        let connecting = self.client.get_multiplexed_async_connection_with_config(&config);
-        self.within(RESPONSE, connecting).await.map_err(|fault| self.at_connect(fault))
+        let client = client(primary)?;
+        let connecting = client.get_multiplexed_async_connection_with_config(&config);
+        let connection = self.within(RESPONSE, connecting).await.map_err(|fault| self.at_connect(fault))?;
+        Ok((address, connection))
     }
 
-    /// Connects for a subscription to these channels.
-    pub(crate) async fn subscribe(&self, channels: &[String]) -> Result<PubSub, Fault> {
+    /// Connects for a subscription to these channels; returns the address of the server, too.
+    pub(crate) async fn subscribe(&self, channels: &[String]) -> Result<(String, PubSub), Fault> {
+        let primary = self.locate().await?;
+        let address = primary.addr().to_string();
+        let client = client(primary)?;
         let subscribing = async {
-            let mut connection = self.client.get_async_pubsub().await?;
+            let mut connection = client.get_async_pubsub().await?;
             connection.subscribe(channels).await?;
             Ok(connection)
         };
-        self.within(RESPONSE, subscribing).await.map_err(|fault| self.at_connect(fault))
+        let subscribed = self.within(RESPONSE, subscribing).await.map_err(|fault| self.at_connect(fault))?;
+        Ok((address, subscribed))
     }
 
     /// Adds the address to the error of a connection that could not be made.
@@ -80,12 +103,7 @@ impl Connector {
         limit: Duration,
         answer: impl Future<Output = redis::RedisResult<T>>,
     ) -> Result<T, Fault> {
-        match timeout(limit, answer).await {
-            Ok(answer) => answer.map_err(|error| {
-                if error.is_timeout() { Fault::Timeout(self.address.clone()) } else { Fault::Redis(error) }
-            }),
-            Err(_) => Err(Fault::Timeout(self.address.clone())),
-        }
+        within(&self.address, limit, answer).await
     }
 }
 

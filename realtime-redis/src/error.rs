@@ -15,6 +15,8 @@ pub(crate) enum Fault {
     Format { prefix: String, found: String, known: u32 },
     #[error("the log has lost records that were read before")]
     Lost,
+    #[error("the log has moved to Redis at {0}")]
+    Moved(String),
     #[error("not connected to Redis at {0}")]
     NotConnected(String),
     #[error("Redis at {address}: {error}")]
@@ -37,7 +39,8 @@ pub(crate) enum Fault {
 
 /// The codes of errors that Redis answers before a script of this crate has written anything: it
 /// checks memory, role, disk and replicas before it begins one.
-const BEFORE_EVERY_WRITE: [&str; 6] = ["LOADING", "MISCONF", "NOREPLICAS", "NOSCRIPT", "OOM", "READONLY"];
+const BEFORE_EVERY_WRITE: [&str; 9] =
+    ["ASK", "CLUSTERDOWN", "LOADING", "MISCONF", "MOVED", "NOREPLICAS", "NOSCRIPT", "OOM", "READONLY"];
 
 impl Fault {
     /// Returns whether nothing was written: because nothing was sent, or because Redis says so.
@@ -55,7 +58,10 @@ impl Fault {
             Self::Redis(error) => match error.kind() {
                 ErrorKind::Io | ErrorKind::Parse => true,
                 // A server that became a replica, or is starting: another may be the primary now.
-                _ => matches!(error.code(), Some("READONLY" | "LOADING" | "MASTERDOWN")),
+                _ => matches!(
+                    error.code(),
+                    Some("ASK" | "CLUSTERDOWN" | "LOADING" | "MASTERDOWN" | "MOVED" | "READONLY")
+                ),
             },
             Self::Timeout(_) => true,
             _ => false,

@@ -7,10 +7,12 @@ mod directory;
 mod entries;
 mod error;
 mod keys;
+mod limit;
 mod link;
 mod pipe;
 mod script;
 mod server_check;
+mod source;
 mod tail;
 
 pub use backplane::RedisBackplane;

@@ -4,10 +4,12 @@ use bytes::Bytes;
 use futures_core::stream::BoxStream;
 use futures_util::{StreamExt, stream};
 use realtime_core::spi::Stored;
+use redis::ConnectionInfo;
 use redis::aio::{PubSubSink, PubSubStream};
 
-use crate::connector::{Connector, RESPONSE, Retry};
+use crate::connector::{Connector, Retry};
 use crate::error::Fault;
+use crate::limit::RESPONSE;
 
 /// The interval between the pings that notice a broken subscription.
 const PING: Duration = Duration::from_secs(2);
@@ -17,6 +19,8 @@ const PING: Duration = Duration::from_secs(2);
 struct Subscription {
     connector: Connector,
     channels: Vec<String>,
+    /// The address of the server.
+    address: String,
     connection: Option<(PubSubSink, PubSubStream)>,
 }
 
@@ -25,8 +29,8 @@ pub(crate) async fn subscribe(
     connector: Connector,
     channels: Vec<String>,
 ) -> Result<BoxStream<'static, Stored>, Fault> {
-    let connection = Some(connector.subscribe(&channels).await?.split());
-    let subscription = Subscription { connector, channels, connection };
+    let (address, connection) = connector.subscribe(&channels).await?;
+    let subscription = Subscription { connector, channels, address, connection: Some(connection.split()) };
     Ok(stream::unfold(subscription, |mut subscription| async move {
         let message = subscription.next().await;
         Some((Stored::from(message), subscription))
@@ -45,11 +49,14 @@ impl Subscription {
             while self.connection.is_none() {
                 retry.wait().await;
                 match self.connector.subscribe(&self.channels).await {
-                    Ok(connection) => self.connection = Some(connection.split()),
+                    Ok((address, connection)) => {
+                        self.address = address;
+                        self.connection = Some(connection.split());
+                    }
                     Err(error) => tracing::debug!(%error, "no subscription to the pipe"),
                 }
             }
-            tracing::info!(address = %self.connector.address, "subscribed to the pipe again");
+            tracing::info!(address = %self.address, "subscribed to the pipe again");
         }
     }
 
@@ -61,6 +68,11 @@ impl Subscription {
                 biased;
                 message = messages.next() => return message.map(|message| Bytes::copy_from_slice(message.get_payload_bytes())),
                 () = tokio::time::sleep(PING) => {
+                    // A primary that was cut off from the others has subscribers of its own.
+                    let moved = |primary: ConnectionInfo| primary.addr().to_string() != self.address;
+                    if self.connector.can_move() && self.connector.locate().await.is_ok_and(moved) {
+                        return None;
+                    }
                     let answer = self.connector.within(RESPONSE, sink.ping::<redis::Value>()).await;
                     if answer.is_err() {
                         return None;

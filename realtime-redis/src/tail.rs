@@ -5,6 +5,7 @@ use realtime_core::spi::{Entry, Position, Tail};
 use realtime_core::{Error, EventId};
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::{Cmd, Value};
+use tokio::time::Instant;
 
 use crate::connector::Connector;
 use crate::entries::{Read, into_array, into_records};
@@ -17,12 +18,18 @@ const COUNT: usize = 512;
 /// The longest time for one read.
 const ANSWER: Duration = Duration::from_secs(3);
 
+/// The interval at which a reader that gets nothing looks for the primary.
+const CHECK_INTERVAL: Duration = Duration::from_secs(3);
+
 /// A reader of all records after a position, on a connection of its own, which a blocking read
 /// occupies.
 struct Reader {
     connector: Connector,
     key: String,
     connection: Option<MultiplexedConnection>,
+    /// The address of the server, and when it was last known to be the primary's.
+    address: String,
+    checked: Instant,
     after: Position,
     /// The id of the record at `after`, if it is known.
     id: Option<EventId>,
@@ -30,7 +37,8 @@ struct Reader {
 
 /// Returns every record of a stream after a position; ends with the first error.
 pub(crate) fn tail(connector: Connector, key: String, after: Position) -> Tail {
-    let reader = Reader { connector, key, connection: None, after, id: None };
+    let reader =
+        Reader { connector, key, connection: None, address: String::new(), checked: Instant::now(), after, id: None };
     stream::try_unfold(reader, |mut reader| async move {
         loop {
             let entries = reader.next().await.map_err(Error::from)?;
@@ -45,7 +53,8 @@ pub(crate) fn tail(connector: Connector, key: String, after: Position) -> Tail {
 impl Reader {
     async fn next(&mut self) -> Result<Vec<Entry>, Fault> {
         if self.connection.is_none() {
-            self.connection = Some(self.connector.connect().await?);
+            let (address, connection) = self.connector.connect_at().await?;
+            (self.address, self.connection) = (address, Some(connection));
             self.id = self.find_id().await?;
         }
         let mut command = redis::cmd("XREAD");
@@ -53,13 +62,27 @@ impl Reader {
         // The position is the first part of an id, and this is the last possible id with it.
         command.arg(format!("{}-{}", self.after.get(), u64::MAX));
         match self.ask(&command).await? {
-            Value::Nil => Ok(Vec::new()),
+            Value::Nil => {
+                self.check_primary().await?;
+                Ok(Vec::new())
+            }
             answer => {
                 let stream = into_array(answer)?.into_iter().next().ok_or(Fault::Unexpected("no stream"))?;
                 let records = into_array(stream)?.into_iter().nth(1).ok_or(Fault::Unexpected("no records"))?;
                 into_records(records)?.into_iter().map(|read| self.follow(read)).collect()
             }
         }
+    }
+
+    /// Fails when the log has moved to another server, since a primary that was cut off from the
+    /// others answers without its records.
+    async fn check_primary(&mut self) -> Result<(), Fault> {
+        if !self.connector.can_move() || self.checked.elapsed() < CHECK_INTERVAL {
+            return Ok(());
+        }
+        self.checked = Instant::now();
+        let address = self.connector.locate().await?.addr().to_string();
+        if address != self.address { Err(Fault::Moved(address)) } else { Ok(()) }
     }
 
     /// Returns the id of the record after which the tail begins, if the log still has it.

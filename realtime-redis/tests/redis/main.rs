@@ -8,6 +8,7 @@ mod conformance;
 mod directory;
 mod faults;
 mod lost;
+mod moves;
 mod nodes;
 mod pipe;
 mod rooms;

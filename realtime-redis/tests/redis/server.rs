@@ -35,7 +35,7 @@ impl Server {
     pub(crate) async fn start_with(arguments: &[&str]) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let arguments: Vec<_> = arguments.iter().map(|&argument| argument.to_owned()).collect();
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();
+        let port = free_port();
         let child = spawn(port, directory.path(), &arguments);
         let mut server = Self { child, directory, port, arguments };
         server.wait().await;
@@ -49,6 +49,12 @@ impl Server {
 
     pub(crate) fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Returns what follows an argument.
+    pub(crate) fn argument(&self, name: &str) -> &str {
+        let at = self.arguments.iter().position(|argument| argument == name).expect("the argument");
+        &self.arguments[at + 1]
     }
 
     /// Returns the directory of its files.
@@ -112,6 +118,11 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Returns a port that is free now.
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port()
 }
 
 fn spawn(port: u16, directory: &Path, arguments: &[String]) -> Child {
