@@ -170,6 +170,10 @@ impl Backplane for DiskBackplane {
         answered.await.unwrap_or_else(|_| Err(AppendError::Unknown(DiskError::Closed.into())))
     }
 
+    fn tails(&self) -> usize {
+        self.0.log.tails()
+    }
+
     async fn range(&self, after: Position, most: usize) -> Result<Vec<Entry>> {
         Ok(self.0.log.range(after, most))
     }

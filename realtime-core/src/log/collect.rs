@@ -19,8 +19,9 @@ use crate::values::node::{NodeId, NodeInfo};
 
 /// The interval at which nodes that have not reported are looked for in the directory.
 const NODES_INTERVAL: Duration = Duration::from_secs(2);
-/// The longest time that the directory may take to return the nodes.
-const NODES_TIMEOUT: Duration = Duration::from_secs(2);
+/// The longest time that the directory may take to return the nodes: an ask or a close has an
+/// outcome soon after two seconds, whatever is away.
+const NODES_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// A guard: reports about the record are collected until it is dropped.
 pub(super) struct Collecting {

@@ -169,6 +169,7 @@ impl Updates {
     /// stopped.
     async fn run(self) {
         let mut renew = interval_at(Instant::now() + RENEWAL, RENEWAL);
+        let mut is_renewal = true;
         let mut offers = self.shared.offers.lock().await;
         loop {
             // Read before the changes are taken, so that changes before the stop are sent.
@@ -181,16 +182,20 @@ impl Updates {
             if let Err(error) = self.update(&mut offers).await {
                 tracing::warn!(%error, "the directory could not be updated; retrying");
             }
-            self.look_for_others().await;
+            if is_renewal {
+                self.look_for_others().await;
+            }
             self.shared.offered.send_replace(Some(count));
             if is_last {
                 return;
             }
-            tokio::select! {
-                () = self.shared.changed.notified() => {}
-                _ = renew.tick() => {}
-                () = self.stop.cancelled() => {}
-            }
+            is_renewal = tokio::select! {
+                // First, so that changes without end keep no renewal from its turn.
+                biased;
+                _ = renew.tick() => true,
+                () = self.shared.changed.notified() => false,
+                () = self.stop.cancelled() => false,
+            };
         }
     }
 

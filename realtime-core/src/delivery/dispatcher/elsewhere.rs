@@ -24,7 +24,10 @@ use crate::values::refusal::Refusal;
 /// counted.
 const ANSWER: Duration = Duration::from_secs(1);
 /// The interval at which the directory is asked again for a client that may wait.
-const INTERVAL: Duration = Duration::from_millis(500);
+const INTERVAL: Duration = Duration::from_millis(250);
+/// The time that any client waits: the directory may not know yet that the client's own connection
+/// to another node is closed.
+const PATIENCE: Duration = Duration::from_millis(600);
 
 impl<C: Codec> Dispatcher<C> {
     /// Checks the limits of a user for a connection that has its slots on this node. At a limit the
@@ -40,6 +43,7 @@ impl<C: Codec> Dispatcher<C> {
         until: Instant,
     ) -> Result<(), Refusal> {
         let Some(member) = Member::of(identity) else { return Ok(()) };
+        let until = until.max(Instant::now() + PATIENCE);
         loop {
             let Some(elsewhere) = self.connections_elsewhere(runtime, &member).await else { return Ok(()) };
             let of_provider = elsewhere.iter().filter(|presence| presence.provider == self.config.provider).count();
