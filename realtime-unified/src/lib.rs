@@ -52,5 +52,7 @@ pub use realtime_ws::{WsConfig, WsProvider};
 #[cfg(feature = "disk")]
 pub use realtime_disk as disk;
 pub use realtime_http as http;
+#[cfg(feature = "nats")]
+pub use realtime_nats as nats;
 #[cfg(feature = "redis")]
 pub use realtime_redis as redis;

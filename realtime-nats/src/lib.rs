@@ -1,0 +1,27 @@
+#![doc = include_str!("../README.md")]
+
+mod api;
+mod append;
+mod backplane;
+mod clock;
+mod config;
+mod connector;
+mod deadline;
+mod directory;
+mod error;
+mod keys;
+mod life;
+mod link;
+mod pipe;
+mod reader;
+mod record;
+mod rooms;
+mod server_check;
+mod store;
+mod streams;
+mod tail;
+mod upkeep;
+
+pub use backplane::NatsBackplane;
+pub use config::NatsConfig;
+pub use directory::NatsDirectory;
