@@ -1,13 +1,13 @@
-// Two demos that share one Redis behave as one: what one sends reaches the clients of the other, and
-// a client resumes at the one that is left.
+// Two demos that share one Redis or NATS behave as one: what one sends reaches the clients of the
+// other, and a client resumes at the one that is left.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { documentedSocket, documentedSse, documentedWs } from './lib/documented.mjs';
 import { keep, keptDemo } from './lib/keep.mjs';
-import { startRedis } from './lib/redis.mjs';
 import { readyRelay, watchReady } from './lib/relay.mjs';
 import { TRAVEL } from './lib/socketio.mjs';
+import { startNats, startRedis } from './lib/stores.mjs';
 import { unique, until, within } from './lib/wait.mjs';
 
 const KINDS = {
@@ -17,10 +17,12 @@ const KINDS = {
   'socket.io over polling': (at, user) => documentedSocket(at, user, TRAVEL.polling),
 };
 
-for (const signal of ['SIGTERM', 'SIGKILL']) {
-  test(`nodes: clients resume at the other node after ${signal}`, async () => {
-    const redis = keep(await startRedis());
-    const [first, second] = await Promise.all([1, 2].map(() => keptDemo('--redis', redis.url)));
+const STORES = { redis: startRedis, nats: startNats };
+
+for (const [store, signal] of Object.keys(STORES).flatMap((store) => ['SIGTERM', 'SIGKILL'].map((signal) => [store, signal]))) {
+  test(`nodes: clients resume at the other node of one ${store} after ${signal}`, async () => {
+    const { url } = keep(await STORES[store]());
+    const [first, second] = await Promise.all([1, 2].map(() => keptDemo(`--${store}`, url)));
     const watch = keep(await watchReady(first, second));
     const user = unique('ann');
     const clients = await Promise.all(Object.entries(KINDS).map(async ([name, start]) => (

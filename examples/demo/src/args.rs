@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use realtime_unified::disk::{DiskBackplane, DiskConfig};
+use realtime_unified::nats::{NatsBackplane, NatsConfig};
 use realtime_unified::redis::{RedisBackplane, RedisConfig};
 use realtime_unified::{Drain, Error, NotificationServiceBuilder};
 
@@ -39,6 +40,10 @@ pub(crate) struct Args {
     /// processes with the same URL share.
     #[arg(long, value_name = "URL", conflicts_with = "data")]
     pub(crate) redis: Option<String>,
+    /// Keep the log in the NATS at this URL (`nats://[user:password@]host[:port]`), which all
+    /// processes with the same URL share.
+    #[arg(long, value_name = "URL", conflicts_with_all = ["data", "redis"])]
+    pub(crate) nats: Option<String>,
 }
 
 /// The time to wait for the previous process to leave the directory.
@@ -57,7 +62,7 @@ impl Args {
         self.hold.map_or(drain, |hold| drain.with_hold(seconds(hold)))
     }
 
-    /// Gives the service its log: in the directory or in Redis, if one of them is named.
+    /// Gives the service its log: in the directory, in NATS or in Redis, if one of them is named.
     pub(crate) async fn with_log(
         &self,
         builder: NotificationServiceBuilder,
@@ -65,6 +70,11 @@ impl Args {
         if let Some(directory) = &self.data {
             let options = DiskConfig::default().with_lock_wait(LOCK_WAIT);
             return Ok(builder.backplane(DiskBackplane::open_with(directory, options)?));
+        }
+        if let Some(urls) = &self.nats {
+            let nats = NatsBackplane::connect(urls, NatsConfig::default().with_prefix("realtime-demo")).await?;
+            let directory = nats.directory();
+            return Ok(builder.backplane(nats).directory(directory));
         }
         let Some(url) = &self.redis else { return Ok(builder) };
         let redis = RedisBackplane::connect(url, RedisConfig::default().with_prefix("realtime-demo")).await?;

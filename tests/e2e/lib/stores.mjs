@@ -1,4 +1,4 @@
-// A redis-server of a test's own, on a free port.
+// Servers of a test's own that keep a log, on free ports.
 
 import { spawn } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
@@ -30,19 +30,31 @@ function accepts(port) {
   });
 }
 
-/** Starts a server that keeps what it is sent; `url` is its address, `close()` ends it. */
-export async function startRedis() {
-  const directory = await mkdtemp(join(tmpdir(), 'realtime-redis-'));
+/** Starts a server in a directory of its own; `url` is its address, `close()` ends it. */
+async function startServer(name, scheme, argumentsOf) {
+  const directory = await mkdtemp(join(tmpdir(), 'realtime-store-'));
   const port = await freePort();
-  const child = spawn('redis-server', ['--port', `${port}`, '--bind', '127.0.0.1', '--dir', directory, '--save', '', '--appendonly', 'yes'], { stdio: 'ignore' });
+  const child = spawn(name, await argumentsOf(port, directory), { stdio: 'ignore', env: { ...process.env, PATH: `${process.env.PATH}:/usr/sbin` } });
   running.add(child);
   const ended = new Promise((resolve) => { child.once('close', resolve).once('error', resolve); });
-  await until(() => accepts(port), `Redis on port ${port}`);
+  await until(() => accepts(port), `${name} on port ${port}`);
   const close = async () => {
     child.kill('SIGKILL');
     await ended;
     running.delete(child);
     await rm(directory, { recursive: true, force: true });
   };
-  return { url: `redis://127.0.0.1:${port}`, close };
+  return { url: `${scheme}://127.0.0.1:${port}`, close };
+}
+
+/** Starts a Redis that keeps what it is sent. */
+export function startRedis() {
+  return startServer('redis-server', 'redis', (port, directory) => (
+    ['--port', `${port}`, '--bind', '127.0.0.1', '--dir', directory, '--save', '', '--appendonly', 'yes']));
+}
+
+/** Starts a NATS with JetStream. */
+export function startNats() {
+  return startServer('nats-server', 'nats', (port, directory) => (
+    ['--port', `${port}`, '--addr', '127.0.0.1', '--jetstream', '--store_dir', directory]));
 }
