@@ -163,10 +163,10 @@ fn blank(keys: usize) -> MemoryBackplane {
     MemoryBackplane::new(1_000_000).with_keys(keys)
 }
 
-/// Reads a record: a version byte, the header's length, the header as JSON.
+/// Reads a record: a byte of the version and one of flags, the header's length, the header as JSON.
 fn absence_in(position: u64, record: &[u8]) -> Option<Absence> {
-    let length = u32::from_be_bytes(record.get(1..5)?.try_into().ok()?) as usize;
-    let header: Value = serde_json::from_slice(record.get(5..5 + length)?).ok()?;
+    let length = u32::from_be_bytes(record.get(2..6)?.try_into().ok()?) as usize;
+    let header: Value = serde_json::from_slice(record.get(6..6 + length)?).ok()?;
     let absent = header["kind"].get("absent")?;
     let number = |name: &str| absent[name].as_str().and_then(|name| name[1..].parse().ok());
     let member = Member { user: number("user")?, tenant: number("tenant") };
