@@ -1,7 +1,7 @@
 use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 mod group;
@@ -310,14 +310,20 @@ impl<F: Frame> Hub<F> {
     }
 
     /// Applies the question whether any node has a connection of these users; returns those who
-    /// have one here.
-    pub(crate) fn check_absence(&self, position: Position, members: &[Member], now: Instant) -> Vec<Member> {
-        self.advance(position, |index| index.check(members, position, now))
+    /// have one here, or had one less than `age` ago.
+    pub(crate) fn check_absence(
+        &self,
+        position: Position,
+        members: &[Member],
+        age: Duration,
+        now: Instant,
+    ) -> Vec<Member> {
+        self.advance(position, |index| index.check(members, position, age, now))
     }
 
-    /// Applies the answer that a node has a connection of a user.
-    pub(crate) fn confirm_presence(&self, position: Position, member: &Member, now: Instant) {
-        self.advance(position, |index| index.confirm(member, position, now));
+    /// Applies the answer that a node has a connection of a user, or had one less than `age` ago.
+    pub(crate) fn confirm_presence(&self, position: Position, member: &Member, age: Duration, now: Instant) {
+        self.advance(position, |index| index.confirm(member, position, age, now));
     }
 
     /// Restarts the absence of every user: for some time none of them could connect.

@@ -179,6 +179,30 @@ async fn user_who_connects_after_the_question_keeps_its_rooms() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn absence_begins_when_the_user_leaves_the_last_node() {
+    let (backplane, directory) = (MemoryBackplane::default(), Arc::new(MemoryDirectory::new()));
+    let (age, second) = (Duration::from_secs(60), Duration::from_secs(1));
+    let node = || {
+        let setup = Setup::default().with_window(WindowConfig::default().with_age(age));
+        CoreProvider::attached(
+            setup,
+            runtime().with_backplane(backplane.clone()).with_directory(Arc::clone(&directory)),
+        )
+    };
+    let [one, two] = [node().await, node().await];
+    // As the first node knows it, the user is absent from now on.
+    one.dispatcher.join_room("ann", "team").await.unwrap();
+    tokio::time::sleep(age - second * 4).await;
+    let ann = Guest::by_session(&two, Visitor::user("ann")).await;
+    tokio::time::sleep(second).await;
+    drop(ann);
+    tokio::time::sleep(age - second).await;
+    assert!(count(&backplane, "check").await > 0 && is_member(&one).await && is_member(&two).await);
+    tokio::time::sleep(second * 20).await;
+    assert!(!is_member(&one).await && !is_member(&two).await);
+}
+
+#[tokio::test(start_paused = true)]
 async fn outage_counts_for_no_absence() {
     let backplane = FaultyBackplane::new(MemoryBackplane::default());
     let age = Duration::from_secs(60);

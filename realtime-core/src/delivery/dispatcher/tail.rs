@@ -143,10 +143,12 @@ impl<C: Codec> Dispatcher<C> {
                 closed = self.apply_close(position, target, reason);
             }
             Body::Check { members } => {
-                let here = self.hub.check_absence(position, members, seen);
+                let here = self.hub.check_absence(position, members, self.absence_times().age, seen);
                 self.confirm_presence(here);
             }
-            Body::Present { member } => self.hub.confirm_presence(position, member, seen),
+            Body::Present { member } => {
+                self.hub.confirm_presence(position, member, self.absence_times().age, seen);
+            }
             // The first two are not for this function, the others not for a log.
             Body::Ask { .. } | Body::Event { .. } | Body::Probe { .. } | Body::Received(_) | Body::Report(_) => {
                 self.hub.skip(position);

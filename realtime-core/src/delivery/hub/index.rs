@@ -1,6 +1,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::time::Instant;
 
 use super::group::Group;
@@ -292,19 +293,19 @@ impl<F: Frame> Index<F> {
     }
 
     /// Notes the question whether any node has a connection of these users; returns those who have
-    /// one here.
-    pub(super) fn check(&mut self, members: &[Member], position: Position, now: Instant) -> Vec<Member> {
+    /// one here, or had one less than `age` ago.
+    pub(super) fn check(&mut self, members: &[Member], position: Position, age: Duration, now: Instant) -> Vec<Member> {
         let mut is_here = |member: &&Member| {
             let user = self.users.get_mut(&member.user);
-            user.is_some_and(|user| user.check(member.tenant.as_deref(), position, now))
+            user.is_some_and(|user| user.check(member.tenant.as_deref(), position, age, now))
         };
         members.iter().filter(|member| is_here(member)).cloned().collect()
     }
 
-    /// Notes that a node has a connection of a user.
-    pub(super) fn confirm(&mut self, member: &Member, position: Position, now: Instant) {
+    /// Notes that a node has a connection of a user, or had one less than `age` ago.
+    pub(super) fn confirm(&mut self, member: &Member, position: Position, age: Duration, now: Instant) {
         if let Some(user) = self.users.get_mut(&member.user) {
-            user.confirm(member.tenant.as_deref(), position, now);
+            user.confirm(member.tenant.as_deref(), position, age, now);
         }
     }
 

@@ -122,9 +122,17 @@ impl JoinedRooms {
         self.announced_at = None;
     }
 
-    pub(super) fn confirm(&mut self, position: Position, now: Instant) {
+    pub(super) fn confirm(&mut self, position: Position, age: Duration, now: Instant) {
         self.confirmed = Some(position);
-        self.postpone(now);
+        if !self.left_within(age, now) {
+            self.postpone(now);
+        }
+    }
+
+    /// Returns whether this node saw the last connection leave, or made the join, less than `age`
+    /// ago.
+    pub(super) fn left_within(&self, age: Duration, now: Instant) -> bool {
+        self.ours && self.offline_since.is_some_and(|since| now.saturating_duration_since(since) <= age)
     }
 
     pub(super) fn restart_absence(&mut self, now: Instant) {
@@ -178,68 +186,4 @@ impl JoinedRooms {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const TIMES: AbsenceTimes = AbsenceTimes { age: Duration::from_secs(60), answer: Duration::from_secs(10) };
-    const INSTANT: Duration = Duration::from_nanos(1);
-
-    fn joined(ours: bool, now: Instant) -> JoinedRooms {
-        let mut joined = JoinedRooms::default();
-        joined.join(&"r".into(), Position::new(1), Some(ours), now);
-        joined
-    }
-
-    #[test]
-    fn absence_ends_rooms_after_its_time_and_is_announced_again() {
-        for (ours, limit) in [(true, TIMES.age), (false, TIMES.age * PATIENCE)] {
-            let start = Instant::now();
-            let (mut joined, end) = (joined(ours, start), start + limit);
-            assert_eq!(joined.absence(TIMES, end), None);
-            assert_eq!(joined.absence(TIMES, end + INSTANT), Some(Absence::Unchecked), "ours: {ours}");
-            joined.announce(end);
-            assert_eq!(joined.absence(TIMES, end + ANNOUNCE_AGAIN), None);
-            assert_eq!(joined.absence(TIMES, end + ANNOUNCE_AGAIN + INSTANT), Some(Absence::Unchecked));
-            joined.end(Position::new(1), Position::new(2), end);
-            assert_eq!(joined.absence(TIMES, end + limit * 10), None, "no rooms are left");
-        }
-    }
-
-    #[test]
-    fn only_the_node_that_asked_ends_rooms_without_an_answer() {
-        let start = Instant::now();
-        let (mut asker, mut other) = (joined(true, start), joined(true, start));
-        let asked = start + TIMES.age + INSTANT;
-        asker.announce(asked);
-        [&mut asker, &mut other].into_iter().for_each(|joined| joined.check(Position::new(5), asked));
-        assert_eq!(asker.absence(TIMES, asked + TIMES.answer - INSTANT), None);
-        let unanswered = Some(Absence::Unanswered(Position::new(5)));
-        assert_eq!(asker.absence(TIMES, asked + TIMES.answer), unanswered);
-        assert_eq!(other.absence(TIMES, asked + TIMES.answer), Some(Absence::Unchecked), "it may ask itself");
-    }
-
-    #[test]
-    fn answer_or_outage_restarts_the_absence() {
-        let start = Instant::now();
-        let asked = start + TIMES.age + INSTANT;
-        let answered: [fn(&mut JoinedRooms, Instant); 2] =
-            [|joined, now| joined.confirm(Position::new(6), now), JoinedRooms::restart_absence];
-        for answer in answered {
-            let mut joined = joined(true, start);
-            joined.announce(asked);
-            joined.check(Position::new(5), asked);
-            answer(&mut joined, asked);
-            assert_eq!(joined.absence(TIMES, asked + TIMES.age), None);
-            assert_eq!(joined.absence(TIMES, asked + TIMES.age * PATIENCE + INSTANT), Some(Absence::Unchecked));
-        }
-    }
-
-    #[test]
-    fn rooms_of_a_user_who_was_present_after_the_question_stay() {
-        let now = Instant::now();
-        let mut joined = joined(true, now);
-        joined.confirm(Position::new(6), now);
-        assert!(joined.end(Position::new(5), Position::new(7), now).is_empty());
-        assert_eq!(joined.end(Position::new(8), Position::new(9), now).len(), 1);
-    }
-}
+mod tests;

@@ -1,5 +1,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::time::Instant;
 
 use super::group::Group;
@@ -57,18 +58,24 @@ impl<F> User<F> {
     }
 
     /// Returns whether a connection is registered for which the rooms of the bare name, or those of
-    /// a tenant, hold; if not, notes the question at this position.
-    pub(super) fn check(&mut self, tenant: Option<&str>, position: Position, now: Instant) -> bool {
+    /// a tenant, hold, or the last one left this node less than `age` ago; if not, notes the question
+    /// at this position.
+    pub(super) fn check(&mut self, tenant: Option<&str>, position: Position, age: Duration, now: Instant) -> bool {
         if self.is_online(tenant) {
             return true;
         }
-        self.joined_by(tenant).into_iter().for_each(|joined| joined.check(position, now));
+        let Some(joined) = self.joined_by(tenant) else { return false };
+        if joined.left_within(age, now) {
+            return true;
+        }
+        joined.check(position, now);
         false
     }
 
-    /// Notes that a node has a connection: the absence begins anew.
-    pub(super) fn confirm(&mut self, tenant: Option<&str>, position: Position, now: Instant) {
-        self.joined_by(tenant).into_iter().for_each(|joined| joined.confirm(position, now));
+    /// Notes that a node has a connection, or had one less than `age` ago: the absence begins anew,
+    /// except on the node that saw it leave.
+    pub(super) fn confirm(&mut self, tenant: Option<&str>, position: Position, age: Duration, now: Instant) {
+        self.joined_by(tenant).into_iter().for_each(|joined| joined.confirm(position, age, now));
     }
 
     /// Restarts the absence of all connections, as seen from this node.
