@@ -90,16 +90,19 @@ impl Log {
                 tokio::time::sleep(RECHECK_DELAY).await;
             }
         }
-        let filled = async {
-            loop {
-                let read = shared.read.notified();
-                if feed.is_ready() {
-                    return;
-                }
-                read.await;
-            }
-        };
+        let filled = self.until_read(|| feed.is_ready());
         tokio::time::timeout_at(deadline, filled).await.map_err(|_| unread())
+    }
+
+    /// Waits until this holds; asked again whenever records have been read.
+    pub(crate) async fn until_read(&self, holds: impl Fn() -> bool) {
+        loop {
+            let read = self.0.read.notified();
+            if holds() {
+                return;
+            }
+            read.await;
+        }
     }
 
     /// Detaches the provider with this number; the loops end with the last provider.

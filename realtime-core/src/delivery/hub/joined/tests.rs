@@ -1,4 +1,5 @@
 use super::*;
+use crate::delivery::hub::user::User;
 
 const TIMES: AbsenceTimes = AbsenceTimes { age: Duration::from_secs(60), answer: Duration::from_secs(10) };
 const INSTANT: Duration = Duration::from_nanos(1);
