@@ -8,7 +8,8 @@
 //!
 //! `log` decides what a client may see; `reference` compares what it does see (`observe`, `gaps`),
 //! what a sender receives (`receipts`) and what the windows of several providers hold (`windows`)
-//! with that; and `world` runs it all.
+//! with that; and `world` runs it all. `nodes` is a family of schedules of its own, with several
+//! nodes.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -23,6 +24,7 @@ mod frame_probe;
 mod generate;
 mod log;
 mod log_spy;
+mod nodes;
 mod pipe;
 mod player;
 mod reference;
@@ -35,8 +37,9 @@ mod steps;
 mod users;
 mod world;
 
-pub use campaign::{Campaign, Report};
+pub use campaign::{Campaign, NodesReport, Report};
 pub use coverage::Coverage;
+pub use nodes::{NodesCoverage, NodesFailure, NodesSchedule, run_nodes, show_nodes};
 pub use realtime_wire::Transport;
 pub use run::{Failure, Outcome, run, show};
 pub use schedule::Schedule;

@@ -71,6 +71,14 @@ pub fn show(seed: u64, transport: Option<Transport>) -> String {
 }
 
 fn play(schedule: &Schedule, traced: bool) -> End {
+    let mut trace = Vec::new();
+    let result = in_paused_time(act(schedule, traced, &mut trace));
+    (result, trace)
+}
+
+/// Runs a future in a runtime of its own whose time is paused; a panic of one of its tasks, which
+/// would go unnoticed there, is an error too.
+pub(crate) fn in_paused_time<T>(run: impl Future<Output = Result<T, String>>) -> Result<T, String> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let before = std::panic::take_hook();
@@ -82,19 +90,44 @@ fn play(schedule: &Schedule, traced: bool) -> End {
         }));
     });
     PANICS.set(Some(Vec::new()));
-    let mut trace = Vec::new();
     let played = std::panic::catch_unwind(AssertUnwindSafe(|| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
         let runtime = runtime.map_err(|error| error.to_string())?;
-        runtime.block_on(act(schedule, traced, &mut trace))
+        runtime.block_on(run)
     }));
     let panics = PANICS.take().unwrap_or_default();
-    let result = match played {
+    match played {
         _ if !panics.is_empty() => Err(format!("a panic: {}", panics.join("; "))),
         Ok(result) => result,
         Err(_) => Err("a panic".to_owned()),
-    };
-    (result, trace)
+    }
+}
+
+/// Drops steps for as long as the rest still fails; returns the rest.
+pub(crate) fn shrink<T: Clone>(mut steps: Vec<T>, mut fails: impl FnMut(&[T]) -> bool) -> Vec<T> {
+    /// The largest number of runs that it may take.
+    const MOST: usize = 400;
+    let mut runs = 0;
+    let mut size = steps.len().div_ceil(2).max(1);
+    loop {
+        let mut at = 0;
+        let mut smaller = false;
+        while at < steps.len() && runs < MOST {
+            let mut rest = steps.clone();
+            rest.drain(at..(at + size).min(rest.len()));
+            runs += 1;
+            if fails(&rest) {
+                steps = rest;
+                smaller = true;
+            } else {
+                at += size;
+            }
+        }
+        if runs >= MOST || size == 1 && !smaller {
+            return steps;
+        }
+        size = size.div_ceil(2);
+    }
 }
 
 async fn act(schedule: &Schedule, traced: bool, trace: &mut Vec<String>) -> Result<Outcome, String> {
@@ -118,29 +151,11 @@ async fn act(schedule: &Schedule, traced: bool, trace: &mut Vec<String>) -> Resu
 impl Failure {
     /// Drops steps for as long as the rest still fails.
     fn shrink(&mut self) {
-        /// The largest number of runs that it may take.
-        const MOST: usize = 400;
-        let mut runs = 0;
-        let mut size = self.schedule.steps.len().div_ceil(2).max(1);
-        loop {
-            let mut at = 0;
-            let mut smaller = false;
-            while at < self.schedule.steps.len() && runs < MOST {
-                let mut rest = self.schedule.clone();
-                rest.steps.drain(at..(at + size).min(rest.steps.len()));
-                runs += 1;
-                if play(&rest, false).0.is_err() {
-                    self.schedule = rest;
-                    smaller = true;
-                } else {
-                    at += size;
-                }
-            }
-            if runs >= MOST || size == 1 && !smaller {
-                return;
-            }
-            size = size.div_ceil(2);
-        }
+        let mut rest = self.schedule.clone();
+        self.schedule.steps = shrink(std::mem::take(&mut self.schedule.steps), |steps| {
+            rest.steps = steps.to_vec();
+            play(&rest, false).0.is_err()
+        });
     }
 
     /// Runs it once more and keeps the trace.
