@@ -3,6 +3,7 @@
 mod ask;
 mod connections;
 mod failure;
+mod nodes;
 mod rooms;
 mod send;
 mod wire;
@@ -29,6 +30,8 @@ pub(crate) fn router(service: NotificationService, wires: Wires) -> Router {
         .route("/api/send", post(send::send))
         .route("/api/ask", post(ask::ask))
         .route("/api/connections", get(connections::list))
+        .route("/api/nodes", get(nodes::list))
+        .route("/api/online", get(nodes::online))
         .route("/api/rooms", get(rooms::list))
         .route("/api/rooms/join", post(rooms::join))
         .route("/api/rooms/leave", post(rooms::leave))
@@ -54,8 +57,15 @@ async fn stats(State(service): State<NotificationService>) -> Json<Value> {
     Json(json!({ "providers": service.stats() }))
 }
 
-async fn ready(State(service): State<NotificationService>) -> (StatusCode, &'static str) {
-    if service.is_ready() { (StatusCode::OK, "ready") } else { (StatusCode::SERVICE_UNAVAILABLE, "not ready") }
+/// Answers 200 or 503, with the health of this node.
+async fn ready(State(service): State<NotificationService>) -> (StatusCode, Json<Value>) {
+    let health = service.health();
+    let ready = service.is_ready();
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let probe = health.as_ref().and_then(|health| health.probe).map(|probe| probe.as_secs_f64() * 1_000.0);
+    let error = health.as_ref().and_then(|health| health.error.as_deref());
+    let node = health.as_ref().map(|health| &health.node);
+    (status, Json(json!({ "ready": ready, "probeMs": probe, "error": error, "node": node })))
 }
 
 async fn unknown() -> Failure {

@@ -32,6 +32,9 @@ pub(crate) struct Args {
     /// misses more gets `lost`, or `expired` when it reconnects.
     #[arg(long, value_name = "RECORDS", default_value_t = 10_000)]
     pub(crate) window: usize,
+    /// The name of this node, by which `/readyz` and `/api/nodes` show it; default: its random id.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) node: Option<String>,
     /// Keep the log in this directory, so that clients resume after a restart. A process that still
     /// has the directory is waited for, for up to 30 seconds.
     #[arg(long, value_name = "DIRECTORY")]

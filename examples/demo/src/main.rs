@@ -54,7 +54,10 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let args = Args::parse();
     args.check()?;
     let window = WindowConfig::default().with_records(args.window);
-    let builder = args.with_log(NotificationService::builder()).await?;
+    let mut builder = args.with_log(NotificationService::builder()).await?;
+    if let Some(name) = &args.node {
+        builder = builder.node_name(name);
+    }
     let service = handlers::register(builder)
         .provider(SseProvider::new(SseConfig::default().with_room_delivery(RoomDelivery::Members).with_window(window)))
         .provider(WsProvider::new(WsConfig::default().with_window(window)))

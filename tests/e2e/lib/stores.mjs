@@ -11,7 +11,7 @@ const running = new Set();
 process.on('exit', () => running.forEach((child) => child.kill('SIGKILL')));
 
 /** Returns a port that nothing listens on now. */
-function freePort() {
+export function freePort() {
   return new Promise((resolve, reject) => {
     const server = createServer().once('error', reject);
     server.listen(0, '127.0.0.1', () => {
@@ -22,7 +22,7 @@ function freePort() {
 }
 
 /** Returns whether something accepts connections on a port. */
-function accepts(port) {
+export function accepts(port) {
   return new Promise((resolve) => {
     const socket = connect(port, '127.0.0.1');
     const end = (answer) => { socket.destroy(); resolve(answer); };
