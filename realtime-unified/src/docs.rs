@@ -16,6 +16,10 @@ pub mod guide {}
 pub mod guarantees {}
 
 #[doc = include_str!("docs/links.md")]
+#[doc = include_str!("../docs/many-nodes.md")]
+pub mod many_nodes {}
+
+#[doc = include_str!("docs/links.md")]
 #[doc = include_str!("../docs/operations.md")]
 pub mod operations {}
 

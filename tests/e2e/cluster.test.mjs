@@ -1,5 +1,5 @@
-// The cluster's page in headless Chromium: three nodes, one of which is killed under its clients. Writes
-// target/screenshots/cluster*.png.
+// The cluster's page in headless Chromium: three nodes, one of which is killed under its clients.
+// Writes target/screenshots/cluster-*.png.
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';

@@ -1,6 +1,6 @@
 // The page's wiring: one user, three clients through the proxy, the nodes behind it.
 import { Client } from './client.js';
-import { NodeList, post } from './nodes.js';
+import { call, NodeList } from './nodes.js';
 import { Stream } from './stream.js';
 
 const byId = (id) => document.getElementById(id);
@@ -29,7 +29,7 @@ nodes.watch((all) => {
   from.append(...missing.map(({ name }) => new Option(name, name)));
 });
 // Joined by one node, in the log, and so known to every node.
-post('/api/rooms/join', { ...identity, room }).catch((error) => { byId('send-result').textContent = error.message; });
+call('/api/rooms/join', { ...identity, room }).catch((error) => { byId('send-result').textContent = error.message; });
 
 byId('stream').addEventListener('click', () => {
   stream.toggle();
@@ -48,7 +48,7 @@ byId('send').addEventListener('submit', async (event) => {
   const [from, kind, name] = ['send-from', 'send-kind', 'send-name'].map((id) => byId(id).value);
   const path = from ? `/cluster/nodes/${from}/api/send` : '/api/send';
   try {
-    await post(path, { target: kind === 'all' ? 'all' : { [kind]: name }, event: 'said', data: { text: byId('send-text').value } });
+    await call(path, { target: kind === 'all' ? 'all' : { [kind]: name }, event: 'said', data: { text: byId('send-text').value } });
     byId('send-result').textContent = `In the log, from ${from || 'any node'}.`;
   } catch (error) {
     byId('send-result').textContent = `${from || 'Any node'}: ${error.message}`;

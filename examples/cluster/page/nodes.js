@@ -5,11 +5,11 @@ const PHASES = { ended: 'Ended.', running: 'Not ready.', starting: 'Starting.', 
 const TITLES = { sse: 'SSE', ws: 'WebSocket', socket: 'Socket.IO' };
 
 /** POSTs JSON, or GETs without a body; fails with what the server said. */
-export async function post(path, body, method = 'POST') {
+export async function call(path, body) {
   let response;
   try {
     response = await fetch(path, {
-      method,
+      method: body === undefined ? 'GET' : 'POST',
       headers: body === undefined ? {} : { 'content-type': 'application/json' },
       body: body === undefined ? undefined : JSON.stringify(body),
       signal: AbortSignal.timeout(10_000),
@@ -39,7 +39,7 @@ export class NodeList {
   async watch(told) {
     for (;;) {
       try {
-        const [state] = await Promise.all([post('/cluster/state', undefined, 'GET'), this.#ask()]);
+        const [state] = await Promise.all([call('/cluster/state'), this.#ask()]);
         for (const node of state.nodes) this.#show(node);
         told(state);
         this.#problem('');
@@ -52,7 +52,7 @@ export class NodeList {
 
   /** Without a ready node, or a directory, the last answer stays. */
   async #ask() {
-    const answer = await post('/api/nodes', undefined, 'GET').catch(() => null);
+    const answer = await call('/api/nodes').catch(() => null);
     if (!answer) return;
     this.#held = answer.nodes;
     const names = new Map(answer.nodes.flatMap(({ name, connections }) => connections.map(({ connection }) => [connection, name])));
@@ -69,7 +69,7 @@ export class NodeList {
     const text = (selector, value) => { item.querySelector(selector).textContent = value; };
     text('.phase', item.dataset.state === 'ready' ? 'Ready.' : PHASES[phase]);
     const probe = health?.probeMs;
-    text('.detail', phase === 'ended' ? `${state.ended ?? ''}${held.length ? '. In the directory until its lease is over:' : ''}` : health?.error ?? (probe ? `Log written and read in ${probe.toFixed(1)} ms, pid ${state.pid}` : ''));
+    text('.detail', phase === 'ended' ? `${state.ended ?? ''}${held.length ? '; its lease is not over:' : ''}` : health?.error ?? (probe ? `Log written and read in ${probe.toFixed(1)} ms, pid ${state.pid}` : ''));
     const url = item.querySelector('.url');
     url.textContent = state.address ?? '';
     url.href = `http://${state.address}/`;
@@ -92,7 +92,7 @@ export class NodeList {
     item.querySelector('h3').textContent = name;
     for (const action of ['kill', 'stop', 'start']) {
       item.querySelector(`.${action}`).addEventListener('click', () => {
-        post(`/cluster/nodes/${name}/${action}`).catch((error) => this.#problem(`${name}: ${error.message}.`));
+        call(`/cluster/nodes/${name}/${action}`, {}).catch((error) => this.#problem(`${name}: ${error.message}.`));
       });
     }
     this.#list.append(item);

@@ -1,5 +1,5 @@
 // Numbered events to the page's user: the next one is sent when the one before is in the log.
-import { post } from './nodes.js';
+import { call } from './nodes.js';
 
 const INTERVAL = 200;
 
@@ -38,7 +38,7 @@ export class Stream {
   async #send(run, n) {
     for (;;) {
       try {
-        await post('/api/send', { target: { user: this.#user }, event: 'number', data: { n }, idempotencyKey: `${run}-${n}` });
+        await call('/api/send', { target: { user: this.#user }, event: 'number', data: { n }, idempotencyKey: `${run}-${n}` });
         return;
       } catch (error) {
         this.#repeats += 1;

@@ -18,14 +18,7 @@ use crate::nodes::Nodes;
 use crate::upstream;
 
 /// Headers that are between two hosts, and not for those behind them.
-const BETWEEN: [header::HeaderName; 6] = [
-    header::CONNECTION,
-    header::PROXY_AUTHENTICATE,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-];
+const BETWEEN: [&str; 6] = ["connection", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade"];
 
 /// Returns the route of everything that is no other route's.
 pub(crate) fn router(nodes: Arc<Nodes>) -> Router {
@@ -101,7 +94,7 @@ async fn forward(stream: TcpStream, mut request: Request) -> Response {
 /// Removes the headers that are between two hosts; returns the protocol that is changed to.
 fn remove_between(headers: &mut HeaderMap) -> Option<HeaderValue> {
     let upgrade = headers.get(header::UPGRADE).cloned();
-    BETWEEN.iter().for_each(|name| drop(headers.remove(name)));
+    BETWEEN.iter().for_each(|name| drop(headers.remove(*name)));
     upgrade
 }
 

@@ -30,7 +30,9 @@ export function program(kind) {
   return folders.map((folder) => join(folder, kind)).find((path) => existsSync(path));
 }
 
-/** Starts a proxy in front of three demos; use the result in place of a demo when opening a client. */
+/**
+ * Starts a proxy in front of three demos; use the result in place of a demo when opening a client.
+ */
 export async function startProxy(kind, demos) {
   const { file, own, args } = KINDS[kind];
   const directory = await mkdtemp(join(tmpdir(), `realtime-${kind}-`));
