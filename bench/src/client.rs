@@ -10,7 +10,8 @@ use std::task::{Poll, ready};
 use std::time::Duration;
 
 use clap::ValueEnum;
-use realtime_wire::{ConnectOptions, Connection, Received};
+use realtime_wire::sse::Block;
+use realtime_wire::{ConnectOptions, Connection, Encoded, Received, Scanned};
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
@@ -62,6 +63,8 @@ pub struct Client {
     connection: Connection,
     /// The last cursor that it received.
     cursor: String,
+    /// The delay before it reconnects when the connection is lost, as an event stream begins with.
+    usual: Option<Duration>,
     retry: Option<Duration>,
     closed: bool,
 }
@@ -133,6 +136,12 @@ impl Client {
         Some(self.cursor.clone()).filter(|cursor| !cursor.is_empty())
     }
 
+    /// Returns the `retry:` that an event stream began with.
+    #[must_use]
+    pub fn usual_retry(&self) -> Option<Duration> {
+        self.usual
+    }
+
     /// Takes the last `retry:` of an event stream since the previous call.
     pub fn take_retry(&mut self) -> Option<Duration> {
         self.retry.take()
@@ -152,7 +161,15 @@ impl Client {
     /// When the connection is closed or rejected, or the server breaks the protocol. Not cancel
     /// safe while a reply is written.
     pub async fn receive(&mut self, mut event: impl FnMut(&str, &[u8])) -> Result<()> {
-        let Self { stream, connection, cursor, retry, closed } = self;
+        self.receive_scanned(|scanned| event(scanned.name, scanned.data)).await
+    }
+
+    /// Waits for the next bytes and hands on the events in them, each with its cursor.
+    ///
+    /// # Errors
+    /// Those of [`Client::receive`].
+    pub async fn receive_scanned(&mut self, mut event: impl FnMut(Scanned<'_>)) -> Result<()> {
+        let Self { stream, connection, cursor, usual, retry, closed } = self;
         if *closed {
             return Err(CLOSED.into());
         }
@@ -160,12 +177,15 @@ impl Client {
             match received {
                 Received::Close => *closed = true,
                 Received::Message(encoded) => {
+                    if let Encoded::Block(Block { retry: Some(millis), .. }) = &encoded {
+                        *usual = Some(Duration::from_millis(*millis));
+                    }
                     if let Some(scanned) = encoded.scan()? {
                         if !scanned.cursor.is_empty() {
                             cursor.clear();
                             cursor.push_str(scanned.cursor);
                         }
-                        event(scanned.name, scanned.data);
+                        event(scanned);
                     }
                 }
                 Received::Refused(what) => return Err(format!("rejected: {what}")),
@@ -192,8 +212,11 @@ impl Client {
         Ok(())
     }
 
-    /// Connects the socket and sends the request.
-    async fn open(dial: &Dial, options: &ConnectOptions) -> Result<Self> {
+    /// Connects the socket and sends the request; nothing has been received yet.
+    ///
+    /// # Errors
+    /// When the system fails to.
+    pub async fn open(dial: &Dial, options: &ConnectOptions) -> Result<Self> {
         let socket = TcpSocket::new_v4()?;
         if let Some(bytes) = dial.receive_buffer {
             // Before connecting, for the window's scale is settled there.
@@ -206,7 +229,7 @@ impl Client {
         let options = ConnectOptions { query, ..options.clone() };
         let mut connection = Connection::new(dial.transport.wire(), &options);
         stream.write_all(&std::mem::take(connection.outgoing(0))).await?;
-        Ok(Self { stream, connection, cursor: String::new(), retry: None, closed: false })
+        Ok(Self { stream, connection, cursor: String::new(), usual: None, retry: None, closed: false })
     }
 }
 

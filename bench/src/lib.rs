@@ -11,7 +11,7 @@
 //!   without clients that misbehave.
 //! - [`returner`]: a client that is disconnected and resumes; [`straggler`]: one that stalls and
 //!   catches up; [`sequence`]: the check that it lost nothing.
-//! - [`process`], [`deliveries`], [`figures`], `payload`: the measured values.
+//! - [`process`], [`deliveries`], [`figures`], [`payload`]: the measured values.
 //! - [`program`]: the frame of every program; [`report`]: its output.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -26,7 +26,7 @@ pub mod deliveries;
 pub mod figures;
 pub mod lane;
 pub mod load;
-mod payload;
+pub mod payload;
 pub mod peer;
 pub mod process;
 pub mod program;
@@ -45,6 +45,6 @@ pub type Error = Box<dyn std::error::Error + Send + Sync>;
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Locks a mutex, whether or not a thread has panicked with it.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -93,6 +93,8 @@ impl Connection {
                 Part::Data(data) if status == 200 => blocks.feed(data, &mut |block| pass_block(block, begun, each)),
                 Part::Data(_) | Part::Head => Ok(()),
                 Part::End if status == 200 => {
+                    // A stream that ends without an event says only when to try again.
+                    *begun = true;
                     blocks.finish(&mut |block| pass_block(block, begun, each))?;
                     each(Received::Close)
                 }

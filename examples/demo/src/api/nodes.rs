@@ -39,11 +39,12 @@ pub(super) async fn list(State(service): State<NotificationService>) -> Result<J
     Ok(Json(json!({ "nodes": nodes, "more": users.len() == MOST_USERS })))
 }
 
-/// A query `?tenant=…` or `?room=…`, of the page after a user of a tenant, with at most so many
-/// users.
+/// A query `?user=…`, in one tenant or in any; or `?tenant=…` or `?room=…`, of the page after a user
+/// of a tenant, with at most so many users.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Page {
+    user: Option<String>,
     tenant: Option<String>,
     room: Option<String>,
     after: Option<String>,
@@ -56,13 +57,21 @@ fn most() -> usize {
     100
 }
 
-/// Lists one page of the users who are online on any node, and counts all of them.
+/// Lists a user's connections on any node; or one page of the users who are online, and counts all
+/// of them.
 pub(super) async fn online(
     State(service): State<NotificationService>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Value>, Failure> {
     let page: Page = serde_urlencoded::from_str(query.as_deref().unwrap_or_default())
         .map_err(|error| Failure::bad_request("invalid_query", error.to_string()))?;
+    if let Some(user) = page.user {
+        let online = match &page.tenant {
+            None => service.online(&user).await?,
+            Some(tenant) => service.online_in(tenant, &user).await?,
+        };
+        return Ok(Json(json!({ "user": user, "online": online })));
+    }
     let online = match (page.tenant, page.room) {
         (None, None) => OnlineIn::Everywhere,
         (Some(tenant), None) => OnlineIn::Tenant(tenant),
