@@ -37,11 +37,13 @@ pub(crate) fn sent_at(data: &[u8]) -> Option<u64> {
 }
 
 /// Returns the number of the payload in these bytes, if it has one.
+#[must_use]
 pub fn number_of(data: &[u8]) -> Option<u64> {
     number_after(NUMBER, data)
 }
 
 /// Returns the number after a label in these bytes.
+#[must_use]
 pub fn number_after(label: &[u8], data: &[u8]) -> Option<u64> {
     let start = data.windows(label.len()).position(|window| window == label)? + label.len();
     let digits = data[start..].iter().take_while(|byte| byte.is_ascii_digit());

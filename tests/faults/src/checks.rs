@@ -73,6 +73,16 @@ pub fn ends(seen: &[Vec<Seen>], since: Instant) -> usize {
     seen.iter().flatten().filter(|seen| matches!(seen, Seen::End { at, .. } if *at >= since)).count()
 }
 
+/// Returns the time from a moment to the last end of a connection.
+#[must_use]
+pub fn last_end(seen: &[Vec<Seen>], since: Instant) -> Duration {
+    let after = |seen: &Seen| match seen {
+        Seen::End { at, .. } => Some(at.saturating_duration_since(since)),
+        _ => None,
+    };
+    seen.iter().flatten().filter_map(after).max().unwrap_or_default()
+}
+
 /// Returns the longest attempt to send.
 #[must_use]
 pub fn longest_attempt(world: &World) -> Duration {
@@ -122,7 +132,9 @@ async fn wrong_presence(world: &World, seat: &Seat, gone: Option<&str>) -> Resul
         let of_gone = online.iter().filter(|presence| gone.is_some_and(|gone| presence["node"] == gone)).count();
         if online.len() != expected || of_gone > 0 {
             let count = online.len();
-            return Ok(Some(format!("{name} has {count} connections of {expected}, {of_gone} at the node that is gone")));
+            return Ok(Some(format!(
+                "{name} has {count} connections of {expected}, {of_gone} at the node that is gone"
+            )));
         }
     }
     Ok(None)

@@ -34,6 +34,8 @@ pub struct Seat {
     changes: Mutex<Vec<(Instant, bool)>>,
     /// Counts how often its process was stopped by a signal or let go on: odd while it is stopped.
     pub stops: AtomicUsize,
+    /// `true` once no node will have this place again.
+    pub retired: AtomicBool,
     watch: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -46,6 +48,7 @@ impl Cluster {
             ready: AtomicBool::default(),
             changes: Mutex::default(),
             stops: AtomicUsize::default(),
+            retired: AtomicBool::default(),
             watch: Mutex::default(),
         });
         let watched = Arc::clone(&seat);

@@ -21,7 +21,7 @@ impl SmallDisk {
     /// When the directory cannot be created.
     pub fn mount(at: &Path) -> Result<Option<Self>> {
         fs::create_dir_all(at)?;
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=160m", "tmpfs"]).arg(at).output();
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=96m", "tmpfs"]).arg(at).output();
         Ok(mounted.is_ok_and(|output| output.status.success()).then(|| Self(at.to_owned())))
     }
 

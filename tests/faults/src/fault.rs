@@ -4,15 +4,20 @@ use std::time::Duration;
 
 use realtime_bench::Result;
 use rustix::process::Signal;
+use serde_json::json;
 use tokio::time::{Instant, sleep};
 
+use crate::api;
 use crate::broker::{Broker, Kind, Sync};
 use crate::checks::{node_id, wait_for_presence};
 use crate::node::Node;
-use crate::world::{Backend, World};
+use crate::world::{Backend, REQUEST, World};
 
 /// The time for which something is away: long enough for every node to notice.
 const AWAY: Duration = Duration::from_secs(8);
+/// Bytes of an event that fills a disk, and the time between two of them.
+const LARGE: usize = 800_000;
+const TURN: Duration = Duration::from_millis(10);
 /// The time between a copy of the files and the moment that brings it back.
 const BEHIND: Duration = Duration::from_secs(3);
 /// The time for which a node that was killed stays away once the directory has forgotten it.
@@ -126,10 +131,7 @@ impl Fault {
     /// Returns whether the log certainly loses something.
     #[must_use]
     pub fn loses(self) -> bool {
-        matches!(
-            self,
-            Self::Flushed | Self::Promoted | Self::RolledBack | Self::RolledBackWithNodes | Self::Wiped
-        )
+        matches!(self, Self::Flushed | Self::Promoted | Self::RolledBack | Self::RolledBackWithNodes | Self::Wiped)
     }
 
     /// Returns whether no connection may end.
@@ -173,7 +175,7 @@ impl Fault {
             Self::DiskFull => {
                 let disk = world.disk.as_ref().ok_or("this run has no small disk")?;
                 disk.fill()?;
-                sleep(AWAY).await;
+                use_up(world, begin + AWAY).await?;
                 disk.free()?;
             }
             Self::Flushed => {
@@ -190,7 +192,9 @@ impl Fault {
                 world.stop_node(0, false)?;
             }
             Self::Clocks | Self::NodeKilled => presence = kill_node(world).await?,
-            Self::NodeTerminated => terminate_node(world).await?,
+            Self::NodeTerminated => {
+                terminate_node(world).await?;
+            }
             Self::Promoted => promote(world).await?,
             Self::RolledBack => roll_back(world, false).await?,
             Self::RolledBackWithNodes => roll_back(world, true).await?,
@@ -205,6 +209,19 @@ impl Fault {
         let end = if presence.is_some() { begin } else { Instant::now() };
         Ok(Struck { begin, end, presence })
     }
+}
+
+/// Sends large events to nobody until then, for the store has allocated space ahead.
+async fn use_up(world: &World, until: Instant) -> Result<()> {
+    let node = world.seats[0].address().ok_or("the node does not run")?;
+    let data = "x".repeat(LARGE);
+    let body = json!({ "target": { "user": "nobody" }, "event": "large", "data": data });
+    while Instant::now() < until {
+        // Taken or refused: both are expected.
+        api::post(node, "/api/send", &body, REQUEST).await;
+        sleep(TURN).await;
+    }
+    Ok(())
 }
 
 /// Kills the last node, waits until the directory is true, and starts the node again. A node that
@@ -225,17 +242,22 @@ async fn kill_node(world: &mut World) -> Result<Option<Duration>> {
     Ok(presence)
 }
 
-/// Starts a second process of the last node, which waits for the first one, and ends that.
-async fn terminate_node(world: &mut World) -> Result<()> {
+/// Starts a second process of the last node, which waits for the first one, and ends that; returns
+/// when that was asked to end.
+///
+/// # Errors
+/// When it does not end in order.
+pub async fn terminate_node(world: &mut World) -> Result<Instant> {
     let last = world.nodes.len() - 1;
     let mut next = Node::spawn(&world.options[last])?;
     let mut old = world.nodes[last].take().ok_or("the node does not run")?;
+    let asked = Instant::now();
     old.signal(Signal::TERM)?;
     let address = next.address().await?;
     world.nodes[last] = Some(next);
     world.seats[last].occupy(Some(address));
     let status = old.ended().await?;
-    if status.success() { Ok(()) } else { Err(format!("a node that was asked to end: {status}").into()) }
+    if status.success() { Ok(asked) } else { Err(format!("a node that was asked to end: {status}").into()) }
 }
 
 async fn roll_back(world: &mut World, with_nodes: bool) -> Result<()> {

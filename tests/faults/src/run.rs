@@ -17,14 +17,33 @@ use crate::world::{Backend, Setup, World};
 const WARM_UP: Duration = Duration::from_secs(2);
 /// The time after it in which sending goes on.
 const GO_ON: Duration = Duration::from_secs(4);
+/// The time in which live connections end in a log that lost something, with a margin.
+const NOTICED: Duration = Duration::from_millis(3_500);
 /// The time that a whole run may take.
 const LONGEST: Duration = Duration::from_secs(150);
 /// The time between two events of a sender.
 const PACE: Duration = Duration::from_millis(100);
 /// The titles of the table.
 pub const TITLES: [&str; 19] = [
-    "run", "s", "Ok", "refused", "unknown", "delivered", "epoch", "told", "untold", "doubled", "disorder", "ref. del.",
-    "stray", "life", "lost", "send s", "red s", "green s", "recovery s",
+    "run",
+    "s",
+    "Ok",
+    "refused",
+    "unknown",
+    "delivered",
+    "epoch",
+    "told",
+    "untold",
+    "doubled",
+    "disorder",
+    "ref. del.",
+    "stray",
+    "life",
+    "lost",
+    "send s",
+    "red s",
+    "green s",
+    "recovery s",
 ];
 /// The width of the column of names.
 pub const WIDTH: usize = 34;
@@ -49,6 +68,8 @@ struct Measured {
     readiness: Readiness,
     /// Connections that ended since the fault.
     ends: usize,
+    /// From the end of the fault to the last end of a connection.
+    last_end: Duration,
     longest: Duration,
     /// From the end of the fault to each client's first later event, sorted.
     recoveries: Vec<Duration>,
@@ -141,10 +162,11 @@ impl Plan {
         let settled = checks::wait_for_presence(world, &seat, None).await?;
         let (sent, seen) = (world.sending.ledger.all(), world.histories());
         Ok(Measured {
-            verdict: judge(&sent, &world.population, &seen),
+            verdict: judge(&sent, &world.population, &seen, self.fault.keeps(self.backend, self.sync)),
             struck,
             readiness: checks::readiness(world, self.fault, &struck),
             ends: checks::ends(&seen, struck.begin),
+            last_end: checks::last_end(&seen, struck.end),
             longest: checks::longest_attempt(world),
             recoveries: checks::recoveries(&seen, &sent, struck.end),
             settled,
@@ -159,18 +181,23 @@ impl Plan {
         let mut row = vec![self.name(), format!("{:.0}", took.as_secs_f64())];
         row.extend([verdict.ok, verdict.refused, verdict.unknown, verdict.delivered].map(|count| count.to_string()));
         row.extend([verdict.anew, verdict.told].map(|count| count.to_string()));
-        row.extend([Wrong::Untold, Wrong::Doubled, Wrong::Disordered, Wrong::Refused, Wrong::Stray, Wrong::Life].map(count));
+        row.extend(
+            [Wrong::Untold, Wrong::Doubled, Wrong::Disordered, Wrong::Refused, Wrong::Stray, Wrong::Life].map(count),
+        );
         row.push((verdict.count(Wrong::Lost) + verdict.count(Wrong::Unresumed)).to_string());
         row.extend([seconds(*longest), disturbed(readiness.red), disturbed(readiness.green), recovery]);
         row
     }
 
     fn require(&self, measured: &Measured, report: &mut Report) {
-        let Measured { verdict, struck, readiness, ends, longest, recoveries, settled } = measured;
+        let Measured { verdict, struck, readiness, ends, last_end, longest, recoveries, settled } = measured;
         let keeps = self.fault.keeps(self.backend, self.sync);
         report.require(verdict.holds(keeps), "each client gets each event once, in order, or is told");
         verdict.examples.iter().for_each(|example| println!("              {example}"));
-        report.require(verdict.anew > 0 || !self.fault.loses(), "the loss is noticed");
+        if self.fault.loses() {
+            report.require(verdict.anew > 0, "the loss is noticed");
+            report.within(last_end.as_secs_f64(), NOTICED.as_secs_f64(), "seconds until the last client is told");
+        }
         report.within(longest.as_secs_f64(), OUTCOME.as_secs_f64(), "seconds of the longest send");
         report.require(readiness.missed == 0, "nodes turn not ready, and ready again by themselves");
         report.require(recoveries.len() == self.clients, "every client gets events after the fault");

@@ -1,8 +1,8 @@
 //! Senders: one event after the other through one node, each attempt with its outcome.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use realtime_bench::lock;
@@ -59,7 +59,7 @@ impl Lane {
     pub async fn run(self) {
         // Lanes begin at different targets.
         let mut n = self.number * 1009;
-        while !self.sending.stop.load(Ordering::Acquire) {
+        while !self.sending.stop.load(Ordering::Acquire) && !self.seat.retired.load(Ordering::Acquire) {
             let next = Instant::now() + self.sending.pace;
             self.send(self.sending.population.audience(n)).await;
             n += 1;

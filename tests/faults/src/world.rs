@@ -1,6 +1,7 @@
 //! A run's processes, clients and senders.
 
 use std::path::PathBuf;
+use std::process::ExitStatus;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use rustix::process::Signal;
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::api;
 use crate::broker::{Broker, Kind, Sync};
@@ -266,10 +267,31 @@ impl World {
 
     /// Starts two senders for each node, one of them with idempotency keys.
     pub fn begin_sending(&mut self) {
-        for number in 0..2 * self.seats.len() {
-            let lane = self.lane(number, number % 2 == 1, number / 2);
+        (0..self.seats.len()).for_each(|seat| self.begin_lanes(seat));
+    }
+
+    fn begin_lanes(&mut self, seat: usize) {
+        for keyed in [false, true] {
+            let lane = self.lane(2 * seat + usize::from(keyed), keyed, seat);
             self.lanes.spawn(lane.run());
         }
+    }
+
+    /// Starts a further node with its senders, and ends this one in order; returns when it was
+    /// asked to end, and its exit status.
+    ///
+    /// # Errors
+    /// When one does not start, or the other does not end.
+    pub async fn replace_node(&mut self, setup: &Setup, old: usize) -> Result<(Instant, ExitStatus)> {
+        self.add_node(setup, self.seats.len()).await?;
+        self.begin_lanes(self.seats.len() - 1);
+        let mut node = self.nodes[old].take().ok_or("the node does not run")?;
+        let asked = Instant::now();
+        node.signal(Signal::TERM)?;
+        let status = node.ended().await?;
+        self.seats[old].retired.store(true, Ordering::Release);
+        self.seats[old].occupy(None);
+        Ok((asked, status))
     }
 
     fn lane(&self, number: usize, keyed: bool, seat: usize) -> Lane {
@@ -287,7 +309,7 @@ impl World {
         timeout(ENDED, ended).await.map_err(|_| "the senders do not end")?;
         self.all_connected(REACHED).await?;
         let mut last = Vec::new();
-        for seat in 0..self.seats.len() {
+        for seat in (0..self.seats.len()).filter(|seat| self.seats[*seat].address().is_some()) {
             let lane = self.lane(1000 + seat, true, seat);
             for attempt in 0.. {
                 let number = lane.send(Audience::All).await;
