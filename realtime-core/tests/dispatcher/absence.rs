@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::support::{CoreProvider, Guest, eventually, note, read_log, runtime};
+use crate::support::{CoreProvider, Guest, eventually, foreign, note, read_log, runtime};
 use async_trait::async_trait;
-use realtime_core::spi::{Directory, DirectoryChange, Incarnation};
+use realtime_core::spi::{Backplane, Directory, DirectoryChange, Incarnation};
 use realtime_core::{
     CloseReason, MemoryBackplane, MemoryDirectory, NodeInfo, OnlineCount, OnlineIn, OnlineUser, Presence,
     RealtimeBroadcast, RealtimeProvider, Result, RoomMembership, WindowConfig,
@@ -216,6 +216,28 @@ async fn outage_counts_for_no_absence() {
     tokio::time::sleep(age - Duration::from_secs(2)).await;
     assert!(is_member(&provider).await, "its time begins when it can connect again");
     tokio::time::sleep(age * 4).await;
+    assert!(!is_member(&provider).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn node_that_has_not_read_the_log_ends_no_rooms() {
+    let log = MemoryBackplane::default();
+    let backplane = FaultyBackplane::new(log.clone());
+    let age = Duration::from_secs(60);
+    let setup = Setup::default().with_window(WindowConfig::default().with_age(age));
+    let provider = CoreProvider::attached(setup, runtime().with_backplane(backplane.clone())).await;
+    provider.dispatcher.join_room("ann", "team").await.unwrap();
+    provider.lose_log(&backplane).await;
+    let epoch = log.state().await.unwrap().epoch;
+    log.append(epoch, foreign(), None).await.unwrap();
+    backplane.set_silent(true);
+    backplane.set_up(true);
+    tokio::time::sleep(age * 2).await;
+    assert_eq!(count(&log, "check").await + absence_records(&log).await, 0);
+    backplane.set_silent(false);
+    tokio::time::sleep(age - Duration::from_secs(2)).await;
+    assert!(is_member(&provider).await);
+    tokio::time::sleep(age).await;
     assert!(!is_member(&provider).await);
 }
 

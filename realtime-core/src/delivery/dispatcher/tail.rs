@@ -183,7 +183,11 @@ impl<C: Codec> Dispatcher<C> {
     /// Sweeps the connections, and sends quiet ones a cursor. Only called between two records.
     fn sweep_and_send_cursors(&self) {
         let now = Instant::now();
-        self.end_absent(self.sweep(now));
+        let absent = self.sweep(now);
+        // After an outage the absences begin anew once the log has been read.
+        if self.is_log_read() {
+            self.end_absent(absent);
+        }
         let applied = self.hub.applied();
         let quarter = (self.config.delivery.window.records as u64 / 4).max(1);
         // By age too, so that the cursor of a quiet client outlives a window that turns over by
