@@ -6,6 +6,7 @@ use realtime_core::CloseReason;
 use tokio::time::Instant;
 
 use crate::nodes::calls::{Attempt, Closing, FIRST_CODE, Message, Question};
+use crate::nodes::link::CALM;
 use crate::nodes::node::change_room;
 use crate::nodes::schedule::{Step, To};
 use crate::nodes::truth::Member;
@@ -157,11 +158,13 @@ impl World {
         let place = |place: usize| &self.nodes[self.places[place]];
         match *step {
             Step::Delay { node, append, tail } => {
-                let slow = Duration::from_millis(tail.max(append)) > crate::nodes::link::CALM;
                 place(node).link.with(|state| {
+                    let before = state.append_delay.max(state.tail_delay);
                     state.append_delay = Duration::from_millis(append);
                     state.tail_delay = Duration::from_millis(tail);
-                    state.fault_at = if slow { Instant::now() } else { state.fault_at };
+                    if before.max(state.append_delay).max(state.tail_delay) > CALM {
+                        state.fault_at = Instant::now();
+                    }
                 });
                 if tail > 0 {
                     self.coverage.add("node slow to read");
