@@ -23,14 +23,21 @@ const SPAN: Duration = Duration::from_secs(3);
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
-/// The server, asked for its memory.
+/// The server, asked for the memory of keys.
 struct Server(redis::aio::MultiplexedConnection);
 
 impl Server {
-    async fn used(&mut self) -> Outcome<u64> {
-        let info: String = redis::cmd("INFO").arg("memory").query_async(&mut self.0).await?;
-        let used = info.lines().find_map(|line| line.strip_prefix("used_memory:"));
-        Ok(used.ok_or("no used_memory")?.trim().parse()?)
+    /// Returns the bytes of a log's keys, and of those of its directory, divided by the number of
+    /// entries.
+    async fn used(&mut self, prefix: &str) -> Outcome<u64> {
+        let keys: Vec<String> = redis::cmd("KEYS").arg(format!("{{{prefix}}}:*")).query_async(&mut self.0).await?;
+        let mut used = 0;
+        for key in keys {
+            let mut usage = redis::cmd("MEMORY");
+            usage.arg("USAGE").arg(key).arg("SAMPLES").arg(0);
+            used += usage.query_async::<Option<u64>>(&mut self.0).await?.unwrap_or(0);
+        }
+        Ok(used / u64::from(COUNT))
     }
 }
 
@@ -49,17 +56,17 @@ async fn main() -> Outcome<()> {
     Ok(())
 }
 
-async fn connect(url: &str, config: RedisConfig) -> Outcome<RedisBackplane> {
+/// Connects to a log of its own; returns its prefix, too.
+async fn connect(url: &str, config: RedisConfig) -> Outcome<(RedisBackplane, String)> {
     let prefix = format!("sizes-{}", NodeId::random());
-    Ok(RedisBackplane::connect(url, config.with_prefix(prefix)).await?)
+    Ok((RedisBackplane::connect(url, config.with_prefix(&prefix)).await?, prefix))
 }
 
 /// Measures users who are online with one connection, which entered so many rooms.
 async fn directory(url: &str, server: &mut Server, rooms: usize) -> Outcome<()> {
-    let directory = connect(url, RedisConfig::default()).await?.directory();
+    let (log, prefix) = connect(url, RedisConfig::default()).await?;
+    let directory = log.directory();
     let node = NodeInfo::new(NodeId::random());
-    directory.update(&node, &[], LEASE).await?;
-    let before = server.used().await?;
     let online = |n: u32| {
         let presence = Presence::new(node.id, ConnectionId::random(), "ws", SystemTime::now());
         let presence = presence.with_user(format!("user-{n:05}")).with_tenant("acme");
@@ -67,7 +74,7 @@ async fn directory(url: &str, server: &mut Server, rooms: usize) -> Outcome<()> 
     };
     let changes: Vec<_> = (0..COUNT).map(online).collect();
     directory.update(&node, &changes, LEASE).await?;
-    let bytes = (server.used().await? - before) / u64::from(COUNT);
+    let bytes = server.used(&prefix).await?;
     let start = Instant::now();
     let page = directory.users(&OnlineIn::Everywhere, None, 100).await?;
     let page_time = start.elapsed();
@@ -77,9 +84,8 @@ async fn directory(url: &str, server: &mut Server, rooms: usize) -> Outcome<()> 
 
 /// Measures rooms that users were joined to, once their records have left the log.
 async fn rooms(url: &str, server: &mut Server) -> Outcome<()> {
-    let log = connect(url, RedisConfig::default().with_records(1)).await?;
+    let (log, prefix) = connect(url, RedisConfig::default().with_records(1)).await?;
     let state = log.state().await?;
-    let before = server.used().await?;
     for user in 0..COUNT / 5 {
         for room in 0..5 {
             let (user, room) = (format!("user-{user:05}"), format!("room-{room:05}"));
@@ -87,20 +93,19 @@ async fn rooms(url: &str, server: &mut Server) -> Outcome<()> {
             log.append(state.epoch, Arc::new(record), None).await?;
         }
     }
-    let bytes = (server.used().await? - before) / u64::from(COUNT);
+    let bytes = server.used(&prefix).await?;
     println!("(user, joined room), 5 rooms each: {bytes} B");
     Ok(())
 }
 
 /// Measures records of the log: events with 100 bytes of payload.
 async fn records(url: &str, server: &mut Server) -> Outcome<()> {
-    let log = connect(url, RedisConfig::default()).await?;
+    let (log, prefix) = connect(url, RedisConfig::default()).await?;
     let state = log.state().await?;
-    let before = server.used().await?;
     for _ in 0..COUNT {
         log.append(state.epoch, event()?, None).await?;
     }
-    let bytes = (server.used().await? - before) / u64::from(COUNT);
+    let bytes = server.used(&prefix).await?;
     println!("record with 100 B of payload: {bytes} B, of which {} B are the record's own", event()?.bytes().len());
     Ok(())
 }
@@ -112,7 +117,7 @@ fn event() -> Outcome<Arc<Record>> {
 
 /// Counts the appends of so many tasks, each of which waits for its last one.
 async fn appends(url: &str, tasks: usize) -> Outcome<()> {
-    let log = Arc::new(connect(url, RedisConfig::default()).await?);
+    let log = Arc::new(connect(url, RedisConfig::default()).await?.0);
     let LogState { epoch, .. } = log.state().await?;
     let (count, end) = (Arc::new(AtomicU64::new(0)), Instant::now() + SPAN);
     let running: Vec<_> = (0..tasks)

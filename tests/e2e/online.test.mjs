@@ -42,6 +42,10 @@ test('online: users are listed in pages and counted, by tenant and room', async 
   assert.deepEqual(await names('room=lobby'), ['ann']);
   assert.equal((await get(demo, '/api/online?tenant=acme&room=lobby', 400)).error.code, 'invalid_query');
 
+  const { online } = await get(demo, '/api/online?user=cat');
+  assert.deepEqual(online.map(({ user, tenant, provider }) => [user, tenant, provider]), [['cat', 'other', 'ws']]);
+  assert.deepEqual((await get(demo, '/api/online?user=cat&tenant=acme')).online, []);
+
   const { nodes, more } = await get(demo, '/api/nodes');
   assert.equal(more, false);
   assert.deepEqual(nodes.map(({ name, here }) => [name, here]), [['first', true]]);

@@ -7,7 +7,7 @@ import { test } from 'node:test';
 import { documentedSocket, documentedSse, documentedWs } from './lib/documented.mjs';
 import { keep, keptDemo } from './lib/keep.mjs';
 import { program, startProxy } from './lib/proxies.mjs';
-import { startRedis } from './lib/redis.mjs';
+import { startRedis } from './lib/stores.mjs';
 import { TRAVEL } from './lib/socketio.mjs';
 import { unique, until, within } from './lib/wait.mjs';
 

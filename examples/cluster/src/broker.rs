@@ -91,3 +91,15 @@ async fn wait_for(child: &mut Child, port: u16) -> Result<(), String> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn url_is_shown_without_user_and_password() {
+        let shown = |url: &str| Broker { option: "--redis", url: url.to_owned(), own: None }.url();
+        assert_eq!(shown("redis://ann:secret@localhost:6379"), "redis://localhost:6379");
+        assert_eq!(shown("nats://localhost"), "nats://localhost");
+    }
+}

@@ -91,3 +91,26 @@ impl Nodes {
         sessions.owners.insert(session, node);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn oldest_session_is_forgotten_at_the_bound() {
+        let nodes = Nodes::new(2, Path::new("demo"), &[]);
+        let [one, two] = ["node-1", "node-2"].map(|name| Arc::clone(nodes.named(name).expect("a node")));
+        for n in 0..MOST_SESSIONS {
+            nodes.assign(format!("s{n}"), Arc::clone(&one));
+        }
+        nodes.assign("new".to_owned(), two);
+        assert!(nodes.owner("s0").is_none());
+        assert_eq!(nodes.owner("s1").map(|node| node.name().to_owned()).as_deref(), Some("node-1"));
+        assert_eq!(nodes.owner("new").map(|node| node.name().to_owned()).as_deref(), Some("node-2"));
+    }
+
+    #[test]
+    fn node_that_has_not_started_gets_no_connection() {
+        assert!(Nodes::new(3, Path::new("demo"), &[]).in_turn().is_empty());
+    }
+}

@@ -5,7 +5,7 @@ import { existsSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { accepts, freePort } from './redis.mjs';
+import { accepts, freePort } from './stores.mjs';
 import { until } from './wait.mjs';
 
 const DOCUMENTED = new URL('../../../docs/proxies/', import.meta.url);

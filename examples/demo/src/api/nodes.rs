@@ -33,14 +33,15 @@ pub(super) async fn list(State(service): State<NotificationService>) -> Result<J
     let here = service.health().map(|health| health.node.id);
     let nodes = service.nodes().await?.into_iter().map(|node| {
         let connections = connections.remove(&node.id).unwrap_or_default();
-        json!({ "id": node.id, "name": node.name, "here": here == Some(node.id), "connections": connections })
+        let here = here == Some(node.id);
+        json!({ "id": node.id, "name": node.name, "reads": node.reads, "here": here, "connections": connections })
     });
     let nodes: Vec<_> = nodes.collect();
     Ok(Json(json!({ "nodes": nodes, "more": users.len() == MOST_USERS })))
 }
 
-/// A query `?user=…`, in one tenant or in any; or `?tenant=…` or `?room=…`, of the page after a user
-/// of a tenant, with at most so many users.
+/// A query `?tenant=…` or `?room=…`, of the page after a user of a tenant, with at most so many
+/// users; or `?user=…`, of one tenant with `&tenant=…`.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Page {
@@ -57,8 +58,8 @@ fn most() -> usize {
     100
 }
 
-/// Lists a user's connections on any node; or one page of the users who are online, and counts all
-/// of them.
+/// Lists one page of the users who are online on any node, and counts all of them; or lists the
+/// connections of one user.
 pub(super) async fn online(
     State(service): State<NotificationService>,
     RawQuery(query): RawQuery,
