@@ -1,5 +1,6 @@
 //! Nodes that are replaced one after the other under load, and a node on disk that is restarted.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use realtime_bench::client::Transport;
@@ -72,9 +73,11 @@ struct Moves {
     back: Vec<Duration>,
     /// The same, by transport.
     by_transport: [Vec<Duration>; 3],
-    /// Clients that were not told a delay.
+    /// Connections that ended without a delay, and attempts that failed, by how.
+    failures: BTreeMap<String, usize>,
+    /// Connections that ended without a delay.
     untold: usize,
-    /// Attempts that were rejected.
+    /// Attempts that failed.
     rejected: usize,
     /// The moments of `connected`.
     handshakes: Vec<Instant>,
@@ -164,11 +167,17 @@ impl Moves {
             let mut due = None;
             for seen in seen {
                 match seen {
-                    Seen::End { at, told, .. } if during(at) => {
-                        moves.untold += usize::from(told.is_none());
+                    Seen::End { at, told, how } if during(at) => {
+                        if told.is_none() {
+                            moves.untold += 1;
+                            *moves.failures.entry(format!("{}: {how}", transport.provider())).or_default() += 1;
+                        }
                         due = told.map(|told| *at + told);
                     }
-                    Seen::Failed { at, .. } if during(at) => moves.rejected += 1,
+                    Seen::Failed { at, how } if during(at) => {
+                        moves.rejected += 1;
+                        *moves.failures.entry(format!("{}: failed: {how}", transport.provider())).or_default() += 1;
+                    }
                     Seen::Welcome { at, .. } if during(at) => {
                         moves.handshakes.push(*at);
                         let back = due.take().map(|due| at.saturating_duration_since(due));
@@ -210,6 +219,9 @@ fn judge_moves(backend: Backend, node: &Replaced, moves: &Moves, report: &mut Re
         format!("{ratio:.2}"),
         seconds(node.took),
     ]);
+    if !moves.failures.is_empty() {
+        println!("  {:?}", moves.failures);
+    }
     report.require(moves.untold == 0, "every client is told a delay");
     report.within(p99.as_secs_f64(), bound.as_secs_f64(), "seconds from the told delay to `connected`, p99");
     report.within(ratio, PEAK, "handshakes in a tenth of a second, as a multiple of the mean");
