@@ -15,6 +15,8 @@ use crate::world::{Backend, REQUEST, World};
 
 /// The time for which something is away: long enough for every node to notice.
 const AWAY: Duration = Duration::from_secs(8);
+/// The time for which a node is behind before clients come to it, while it still counts as ready.
+const LAG: Duration = Duration::from_millis(500);
 /// Bytes of an event that fills a disk, and the time between two of them.
 const LARGE: usize = 800_000;
 const TURN: Duration = Duration::from_millis(10);
@@ -36,6 +38,9 @@ pub enum Fault {
     DiskFull,
     /// All data is removed while the broker runs.
     Flushed,
+    /// The same as [`Fault::NodeCut`], and another node is killed, whose clients go to the one that
+    /// is behind as well.
+    NodeBehind,
     /// The broker is out of the reach of one node.
     NodeCut,
     /// A node is killed, and starts again.
@@ -74,6 +79,7 @@ impl Fault {
                 Self::BrokerKilled,
                 Self::BrokerStopped,
                 Self::NodeCut,
+                Self::NodeBehind,
                 Self::NodeKilled,
                 Self::NodeStopped,
                 Self::Clocks,
@@ -87,6 +93,7 @@ impl Fault {
                 Self::BrokerKilled,
                 Self::BrokerStopped,
                 Self::NodeCut,
+                Self::NodeBehind,
                 Self::NodeKilled,
                 Self::NodeStopped,
                 Self::Clocks,
@@ -107,6 +114,7 @@ impl Fault {
             Self::Clocks => "clocks",
             Self::DiskFull => "disk-full",
             Self::Flushed => "flushed",
+            Self::NodeBehind => "node-behind",
             Self::NodeCut => "node-cut",
             Self::NodeKilled => "node-killed",
             Self::NodeStopped => "node-stopped",
@@ -149,7 +157,7 @@ impl Fault {
     pub fn disturbs(self, nodes: usize) -> std::ops::Range<usize> {
         match self {
             Self::BrokerKilled | Self::BrokerStopped | Self::DiskFull => 0..nodes,
-            Self::NodeCut | Self::NodeStopped => 0..1,
+            Self::NodeBehind | Self::NodeCut | Self::NodeStopped => 0..1,
             _ => 0..0,
         }
     }
@@ -180,6 +188,15 @@ impl Fault {
             }
             Self::Flushed => {
                 world.broker()?.command("FLUSHALL").await?;
+            }
+            Self::NodeBehind => {
+                let last = world.nodes.len() - 1;
+                world.proxies[0].hold(true);
+                sleep(LAG).await;
+                world.kill_node(last).await?;
+                sleep(AWAY).await;
+                world.proxies[0].hold(false);
+                world.start_node(last).await?;
             }
             Self::NodeCut => {
                 world.proxies[0].hold(true);

@@ -116,7 +116,7 @@ impl Plan {
             nodes: if self.backend == Backend::Disk { 1 } else { 3 },
             clients: self.clients,
             sync: self.sync,
-            proxied: matches!(self.fault, Fault::NodeCut | Fault::Promoted),
+            proxied: matches!(self.fault, Fault::NodeBehind | Fault::NodeCut | Fault::Promoted),
             clocks: if self.fault == Fault::Clocks { vec!["+0", "-1h", "+1h"] } else { Vec::new() },
             // Joins are lost with the log, and an application would make them again.
             join: self.fault.keeps(self.backend, self.sync),
