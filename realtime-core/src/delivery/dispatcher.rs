@@ -4,6 +4,7 @@ use tokio::time::Instant;
 
 mod absence;
 mod admit;
+mod ahead;
 mod ask;
 mod context;
 mod elsewhere;

@@ -8,7 +8,7 @@ use crate::support::{AppendFault, CoreProvider, FaultyBackplane, Guest, eventual
 use realtime_core::spi::{Backplane, Cursor, Epoch, Position};
 use realtime_core::{
     AckStatus, CloseReason, Drain, Error, MemoryBackplane, OutboxConfig, RealtimeBroadcast, RealtimeProvider,
-    RoomMembership, SocketIoBroadcast, Target, WindowConfig,
+    RefusalKind, RoomMembership, SocketIoBroadcast, Target, WindowConfig,
 };
 use realtime_testkit::conformance::{ClientUnderTest, Setup, Visitor};
 use serde_json::json;
@@ -71,6 +71,48 @@ async fn node_is_ready_only_after_catching_up() {
     backplane.set_silent(false);
     eventually("the node is ready again", ready).await;
     assert_eq!(provider.dispatcher.hub().applied(), Position::new(1_003));
+}
+
+/// Returns a node that is on the same log as another one and reads nothing, and the cursor of a
+/// client of that other one.
+async fn slow_node() -> (FaultyBackplane, CoreProvider, String) {
+    let (backplane, provider) = started().await;
+    let slow = FaultyBackplane::new(backplane.log());
+    let node = CoreProvider::on(slow.clone()).await;
+    let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
+    slow.set_silent(true);
+    provider.send_numbers(0..3).await;
+    assert_eq!(guest.texts_until("2").await.len(), 2);
+    assert_eq!(node.dispatcher.hub().applied(), Position::START);
+    (slow, node, guest.cursor)
+}
+
+#[tokio::test(start_paused = true)]
+async fn client_ahead_of_a_slow_node_waits_and_resumes() {
+    let (slow, node, cursor) = slow_node().await;
+    let catching_up = async {
+        sleep(Duration::from_secs(1)).await;
+        slow.set_silent(false);
+    };
+    let (outcome, ()) = tokio::join!(outcome(&node, &cursor), catching_up);
+    assert_eq!(outcome, expected(true, "resumed"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn client_ahead_of_a_stuck_node_is_refused_and_not_told_epoch() {
+    let (_slow, node, cursor) = slow_node().await;
+    let refused = in_time("a refusal", node.admit(Visitor::user("ann").with_cursor(&cursor))).await.unwrap_err();
+    assert_eq!(refused.kind(), RefusalKind::Unavailable);
+    assert!(refused.retry_after().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn cursor_beyond_the_end_of_the_log_is_told_at_once() {
+    let (slow, node, cursor) = slow_node().await;
+    slow.roll_back(Position::new(1)).await;
+    let start = Instant::now();
+    assert_eq!(outcome(&node, &cursor).await, expected(false, "epoch"));
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
 }
 
 /// The log is replaced by an empty one, and no tail is notified.

@@ -152,6 +152,7 @@ impl<C: Codec> Dispatcher<C> {
             self.check_count(rooms)?;
             // Before the policy, which costs more and is the application's own.
             let ticket = take_slot(&identity).await?;
+            self.catch_up_with(cursor.as_deref()).await?;
             if rooms.is_empty() {
                 return Ok((ticket, Vec::new()));
             }
