@@ -164,7 +164,6 @@ impl<C: Codec> Dispatcher<C> {
         let entered = entry.await;
         let (ticket, rooms) =
             entered.map_err(|refusal| self.refuse(refusal, RefusedClient::at(address).with_identity(&identity)))?;
-        self.catch_up(cursor.as_deref()).await;
         let former = request.former_connection();
         Ok(Admitted { id, identity, ticket, rooms, data, cursor, former, address })
     }

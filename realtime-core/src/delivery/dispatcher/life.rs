@@ -3,9 +3,6 @@
 
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
-
-use tokio::time::timeout;
 
 use crate::delivery::dispatcher::Dispatcher;
 use crate::log::backplane::LogState;
@@ -14,29 +11,7 @@ use crate::traits::codec::Codec;
 use crate::values::cursor::{Cursor, CursorError, Life, Mark};
 use crate::values::position::Position;
 
-/// The longest time that a client waits for this node to read the log up to the client's position.
-const CATCH_UP: Duration = Duration::from_secs(2);
-
 impl<C: Codec> Dispatcher<C> {
-    /// Waits until this node has read the log up to a cursor's position, if the log has it: the
-    /// client may come from a node that has read further.
-    pub(super) async fn catch_up(&self, cursor: Option<&str>) {
-        let Some(Ok(cursor)) = cursor.map(str::parse::<Cursor>) else { return };
-        let is_ahead = || cursor.position() > self.hub.applied() && self.life().made(&cursor);
-        let Ok(runtime) = self.runtime() else { return };
-        if !is_ahead() {
-            return;
-        }
-        let wait = async {
-            let state = runtime.log.backplane().state().await;
-            if state.is_ok_and(|state| state.epoch == cursor.epoch() && state.last >= cursor.position()) {
-                runtime.log.until_read(|| !is_ahead()).await;
-            }
-        };
-        // The cursor counts as one of a log that has lost records then.
-        let _ = timeout(CATCH_UP, wait).await;
-    }
-
     /// Returns the cursor for a position in the log of the current epoch. No connection resumes
     /// from a position that has left the window.
     #[must_use]
