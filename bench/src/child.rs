@@ -1,17 +1,19 @@
 //! A server or a relay in a process of its own: this program once more, with the argument `serve`
-//! or `relay`.
+//! or `relay`; or another program, with the argument `become`.
 
 use std::ffi::OsString;
+use std::os::unix::process::CommandExt as _;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
+use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 
 use crate::Result;
-use crate::process::Process;
+use crate::process::{self, Process};
 use crate::server::control::Control;
 use crate::server::{Addresses, ServeOptions};
 
@@ -31,6 +33,28 @@ pub(crate) async fn start(program: &[OsString], arguments: &[&str]) -> Result<(C
     let stdout = child.stdout.take().ok_or("the process has no standard output")?;
     let first = timeout(START, BufReader::new(stdout).lines().next_line()).await??;
     Ok((child, first.ok_or("the process has ended")?))
+}
+
+/// Another program that this one is to become.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Become {
+    /// The program and its arguments.
+    pub(crate) line: Vec<String>,
+    /// The processors to run on; all if none is named.
+    pub(crate) cpus: Vec<usize>,
+}
+
+/// Becomes another program, which ends when its parent does; with these options, as JSON.
+pub(crate) fn become_as(options: &str) -> Result<()> {
+    let Become { line, cpus } = serde_json::from_str(options)?;
+    // Both outlive the exec.
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    if !cpus.is_empty() {
+        process::run_on(&cpus)?;
+    }
+    let [program, arguments @ ..] = &line[..] else { return Err("no program is named".into()) };
+    let error = std::process::Command::new(program).args(arguments).exec();
+    Err(format!("{program} does not start: {error}").into())
 }
 
 /// A running server process. Dropping this kills it, and it ends by itself when this process is
@@ -58,7 +82,15 @@ impl ServerProcess {
     /// # Errors
     /// When it cannot be started or ends early.
     pub async fn start_under(program: &[OsString], options: &ServeOptions) -> Result<Self> {
-        let (child, first) = start(program, &["serve", &serde_json::to_string(options)?]).await?;
+        Self::of(start(program, &["serve", &serde_json::to_string(options)?]).await?)
+    }
+
+    /// Starts another program that serves, and waits until it listens.
+    pub(crate) async fn start_other(program: &Become) -> Result<Self> {
+        Self::of(start(&[], &["become", &serde_json::to_string(program)?]).await?)
+    }
+
+    fn of((child, first): (Child, String)) -> Result<Self> {
         let process = Process(child.id().ok_or("the server has ended")?);
         Ok(Self { child, addresses: serde_json::from_str(&first)?, process })
     }
@@ -76,8 +108,28 @@ impl ServerProcess {
     /// # Errors
     /// When it is gone.
     pub fn terminate(&self) -> Result<()> {
+        self.signal(Signal::TERM)
+    }
+
+    /// Stops it where it is, until it continues.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn suspend(&self) -> Result<()> {
+        self.signal(Signal::STOP)
+    }
+
+    /// Continues it.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn resume(&self) -> Result<()> {
+        self.signal(Signal::CONT)
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
         let pid = Pid::from_raw(i32::try_from(self.process.0)?).ok_or("no process has this id")?;
-        Ok(kill_process(pid, Signal::TERM)?)
+        Ok(kill_process(pid, signal)?)
     }
 
     /// Waits until it has ended by itself.

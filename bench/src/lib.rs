@@ -3,6 +3,8 @@
 //!
 //! - [`server`]: the server process, ours or a [`peer`], with its control port.
 //! - [`child`]: such a process, started and ended by the program that measures it.
+//! - [`broker`]: a broker's process; [`socketio`]: nodes of the official Socket.IO server; [`pair`]:
+//!   a node that publishes and one that delivers, of ours or of theirs.
 //! - [`client`]: raw clients of the three transports; [`swarm`] holds many of them.
 //! - [`crowd`]: many clients that reconnect by themselves; [`relay`]: one port in front of several
 //!   servers; [`closings`]: the distribution of closed connections over time.
@@ -16,6 +18,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+pub mod broker;
 mod callgrind;
 pub mod child;
 pub mod client;
@@ -26,6 +29,7 @@ pub mod deliveries;
 pub mod figures;
 pub mod lane;
 pub mod load;
+pub mod pair;
 pub mod payload;
 pub mod peer;
 pub mod process;
@@ -35,6 +39,7 @@ pub mod report;
 pub mod returner;
 pub mod sequence;
 pub mod server;
+pub mod socketio;
 pub mod straggler;
 pub mod swarm;
 

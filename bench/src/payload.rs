@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 
 /// The event's name with all servers.
-pub(crate) const EVENT: &str = "tick";
+pub const EVENT: &str = "tick";
 
 const AT: &[u8] = b"\"at\":";
 const NUMBER: &[u8] = b"\"n\":";

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Parser;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::{Result, process, relay, server};
+use crate::{Result, child, process, relay, server};
 
 /// The time between two looks at a condition.
 const LOOK: Duration = Duration::from_millis(2);
@@ -29,7 +29,7 @@ pub struct Setup {
     pub seconds: u64,
 }
 
-/// Runs a measuring program, or a server or a relay if the first argument says so. `measure`
+/// Runs a measuring program, or a server, a relay or another program if the first argument says so. `measure`
 /// receives the processors for its servers (none: all of them) and returns whether every figure is
 /// within its budget.
 pub fn main<A: Parser, F: Future<Output = Result<bool>>>(
@@ -39,6 +39,7 @@ pub fn main<A: Parser, F: Future<Output = Result<bool>>>(
     let mut arguments = std::env::args().skip(1);
     exit_code(match (arguments.next().as_deref(), arguments.next()) {
         (Some("serve"), Some(options)) => server::run_as(&options).map(|()| true),
+        (Some("become"), Some(options)) => child::become_as(&options).map(|()| true),
         (Some("relay"), Some(options)) => relay::run(&options).map(|()| true),
         _ => {
             let arguments = A::parse();

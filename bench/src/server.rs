@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,15 +13,16 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 
 use realtime_unified::config::WindowConfig;
-use realtime_unified::disk::{DiskBackplane, DiskConfig, SyncMode};
-use realtime_unified::memory::MemoryBackplane;
-use realtime_unified::spi::Backplane;
 use realtime_unified::stats::Stats;
 
+use self::log::LogKind;
+pub use crate::payload::EVENT;
 use crate::{Result, peer, process};
 
 pub mod control;
+pub mod log;
 mod ours;
+mod steady;
 
 /// The number of open files that a server should be able to have.
 const OPEN_FILES: u64 = 1024;
@@ -53,9 +53,12 @@ pub struct ServeOptions {
     /// Our log
     #[arg(long, value_enum, default_value = "memory")]
     pub log: LogKind,
-    /// The directory of our log on disk
+    /// The place of our log: its directory on disk, or the URL of its broker
     #[arg(long)]
-    pub directory: Option<PathBuf>,
+    pub log_at: Option<String>,
+    /// The name of our log at its broker
+    #[arg(long, default_value = "bench")]
+    pub log_name: String,
     /// On SIGTERM, close our connections evenly over this many milliseconds and end with code 0
     #[arg(long)]
     pub drain_ms: Option<u64>,
@@ -87,33 +90,6 @@ pub enum Kind {
     Socketioxide,
     /// tokio-tungstenite over a `tokio::sync::broadcast`.
     Tungstenite,
-}
-
-/// The kinds of logs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-pub enum LogKind {
-    /// In memory.
-    #[default]
-    Memory,
-    /// On disk, synced every 100 ms.
-    Disk,
-    /// On disk, synced before each append is answered.
-    DiskAlways,
-}
-
-impl LogKind {
-    /// Opens a log, in this directory if it is on disk.
-    ///
-    /// # Errors
-    /// Those of [`DiskBackplane::open_with`].
-    pub fn open(self, directory: &Path) -> Result<Arc<dyn Backplane>> {
-        let options = match self {
-            Self::Memory => return Ok(Arc::new(MemoryBackplane::default())),
-            Self::Disk => DiskConfig::default(),
-            Self::DiskAlways => DiskConfig::default().with_sync(SyncMode::Always),
-        };
-        Ok(Arc::new(DiskBackplane::open_with(directory, options)?))
-    }
 }
 
 /// The way a publish goes over several of our providers.
@@ -210,7 +186,8 @@ impl ServeOptions {
             over: Over::Each,
             window_records: WindowConfig::default().records(),
             log: LogKind::Memory,
-            directory: None,
+            log_at: None,
+            log_name: "bench".to_owned(),
             drain_ms: None,
             cpus: Vec::new(),
             with_parent: true,

@@ -1,4 +1,5 @@
-//! The cost of a log on disk: server CPU of a send next to the log in memory, and appends a second.
+//! The cost of a log on disk: server CPU of a send next to the log in memory, and appends a second,
+//! to a log in Redis too.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -8,13 +9,15 @@ use std::time::Duration;
 use clap::Parser;
 use futures_util::future::join_all;
 use realtime_bench::Result;
+use realtime_bench::broker::{Broker, text};
 use realtime_bench::client::Transport;
 use realtime_bench::contest::Contestant;
 use realtime_bench::figures::{least, median, median_ratio, mib};
 use realtime_bench::lane::{Lane, Plan};
 use realtime_bench::program::{self, Setup};
 use realtime_bench::report::Report;
-use realtime_bench::server::{Kind, LogKind};
+use realtime_bench::server::Kind;
+use realtime_bench::server::log::LogKind;
 use realtime_unified::spi::{Backplane, Record};
 use realtime_unified::{Event, EventId, Target};
 use tempfile::TempDir;
@@ -40,10 +43,16 @@ struct Args {
     /// The time that one measurement takes, in milliseconds
     #[arg(long, default_value_t = 400)]
     millis: u64,
+    /// Leave out the log in Redis, which needs `redis-server`
+    #[arg(long)]
+    no_redis: bool,
     /// Let servers and clients share all processors
     #[arg(long)]
     no_pin: bool,
 }
+
+/// The name of a log at its broker.
+const NAME: &str = "bench";
 
 /// The logs, the one in memory first.
 const LOGS: [(&str, LogKind); 3] = [
@@ -51,6 +60,11 @@ const LOGS: [(&str, LogKind); 3] = [
     ("on disk, synced every 100 ms", LogKind::Disk),
     ("on disk, synced always", LogKind::DiskAlways),
 ];
+
+/// The ways in which a Redis syncs its append-only file: to the log in it, appends alone are
+/// measured.
+const SYNCS: [(&str, &str); 2] =
+    [("in Redis, appendfsync everysec", "everysec"), ("in Redis, appendfsync always", "always")];
 
 /// The bytes of the records that fill a log, their number, and how many are appended at a time.
 const FILL_BYTES: usize = 1024;
@@ -92,7 +106,7 @@ async fn sends(clients: usize, args: &Args, cpus: &[usize], report: &mut Report)
         let mut plan = Plan::new(&contestant, clients, args.size, cpus);
         let directory = tempfile::tempdir()?;
         plan.options.log = log;
-        plan.options.directory = Some(directory.path().to_owned());
+        plan.options.log_at = Some(text(directory.path())?.to_owned());
         lanes.push((Lane::open(&plan).await?, directory));
     }
     println!(
@@ -129,24 +143,33 @@ async fn sends(clients: usize, args: &Args, cpus: &[usize], report: &mut Report)
 async fn appends(args: &Args, report: &mut Report) -> Result<()> {
     println!("\nappends of {} bytes, {} ms each", args.size, args.millis);
     report.table(30, &["the log", "tasks", "appends/s"]);
-    for (name, log) in LOGS {
-        for tasks in &args.appenders {
+    for tasks in &args.appenders {
+        for (name, log) in LOGS {
             let directory = TempDir::new()?;
-            let rate = appends_a_second(log, directory.path(), *tasks, args).await?;
+            let log = log.open(text(directory.path())?, NAME).await?;
+            let rate = appends_a_second(&log.backplane, *tasks, args).await?;
+            report.row(&[name.to_owned(), tasks.to_string(), format!("{rate:.0}")]);
+        }
+        for (name, sync) in SYNCS {
+            if args.no_redis {
+                continue;
+            }
+            let broker = Broker::redis(sync, &[]).await?;
+            let log = LogKind::Redis.open(&broker.url, NAME).await?;
+            let rate = appends_a_second(&log.backplane, *tasks, args).await?;
             report.row(&[name.to_owned(), tasks.to_string(), format!("{rate:.0}")]);
         }
     }
     Ok(())
 }
 
-async fn appends_a_second(log: LogKind, directory: &Path, tasks: usize, args: &Args) -> Result<f64> {
-    let backplane = log.open(directory)?;
+async fn appends_a_second(backplane: &Arc<dyn Backplane>, tasks: usize, args: &Args) -> Result<f64> {
     let epoch = backplane.state().await?.epoch;
     let event = Event::json("event", &"x".repeat(args.size))?;
     let begun = Instant::now();
     let end = begun + Duration::from_millis(args.millis);
     let appending = (0..tasks).map(|_| {
-        let (backplane, event) = (Arc::clone(&backplane), event.clone());
+        let (backplane, event) = (Arc::clone(backplane), event.clone());
         tokio::spawn(async move {
             let mut appended = 0_u32;
             while Instant::now() < end {
@@ -168,7 +191,7 @@ async fn appends_a_second(log: LogKind, directory: &Path, tasks: usize, args: &A
 /// it takes to open it again.
 async fn reopened(report: &mut Report) -> Result<()> {
     let directory = TempDir::new()?;
-    let log = LogKind::Disk.open(directory.path())?;
+    let log = LogKind::Disk.open(text(directory.path())?, NAME).await?.backplane;
     let epoch = log.state().await?.epoch;
     let event = Event::json("event", &"x".repeat(FILL_BYTES))?;
     for _ in 0..FILL_RECORDS / FILL_TASKS {
@@ -182,7 +205,7 @@ async fn reopened(report: &mut Report) -> Result<()> {
     drop(log);
     let files = mib(size_of_files(directory.path())?);
     let begun = Instant::now();
-    let log = LogKind::Disk.open(directory.path())?;
+    let log = LogKind::Disk.open(text(directory.path())?, NAME).await?.backplane;
     let time = begun.elapsed().as_secs_f64();
     let kept = log.state().await?.last.get() - state.start.get();
     println!("\nfilled three times over and opened again");

@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep};
 
-use super::{Audience, Counters, Publisher, user_name};
+use super::{Audience, Counters, Publisher, steady, user_name};
 use crate::Result;
 use crate::payload::{numbered, payload};
 
@@ -61,8 +61,20 @@ pub enum Command {
         /// awaited; one publish to everyone if `None`.
         users: Option<usize>,
     },
-    /// Counters the counters.
+    /// Return the counters.
     Report,
+    /// Publish events at a steady rate, however long each takes.
+    Steady {
+        /// The number of events.
+        count: u64,
+        /// The events a second.
+        rate: u32,
+        /// Bytes of JSON in each.
+        size: usize,
+        /// The number of users of [`user_name`] to send to, one event to each in turn; every event
+        /// to everyone if `None`.
+        users: Option<usize>,
+    },
 }
 
 /// The answer to a command, unless it failed.
@@ -173,6 +185,10 @@ async fn obey(stream: TcpStream, publisher: &Arc<dyn Publisher>) -> Result<()> {
                 };
                 Ok(Answer::default())
             }
+            Ok(Command::Steady { count, rate, size, users }) => {
+                let published = steady::publish(publisher, (count, rate), size, users).await;
+                published.map(|()| Answer { published: count, report: None })
+            }
             Ok(command) => obey_one(command, publisher.as_ref()).await,
             Err(error) => Err(error.into()),
         };
@@ -218,7 +234,8 @@ async fn obey_one(command: Command, publisher: &dyn Publisher) -> Result<Answer>
                 tokio::task::yield_now().await;
             }
         }
-        Command::Prepare { .. } => {}
+        // They need more than a publisher, and are obeyed before.
+        Command::Prepare { .. } | Command::Steady { .. } => {}
         Command::Report => answer.report = Some(publisher.report()),
     }
     Ok(answer)

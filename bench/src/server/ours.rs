@@ -53,8 +53,12 @@ pub(super) async fn start(listener: TcpListener, options: &ServeOptions) -> Resu
     let hooks = Hooks::default();
     let builder = NotificationService::builder().authenticator(FromQuery).room_policy(AllowRooms);
     let mut builder = builder.hook(hooks.clone());
-    if let Some(directory) = &options.directory {
-        builder = builder.backplane(options.log.open(directory)?);
+    if let Some(at) = &options.log_at {
+        let log = options.log.open(at, &options.log_name).await?;
+        builder = builder.backplane(log.backplane);
+        if let Some(directory) = log.directory {
+            builder = builder.directory(directory);
+        }
     }
     for provider in &options.providers {
         builder = match provider.as_str() {

@@ -1,0 +1,104 @@
+//! A broker in a process of its own, with its files in a directory that ends with it.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, sleep};
+
+use crate::Result;
+use crate::child::Become;
+use crate::process::Process;
+
+/// The time that it may take to answer.
+const START: Duration = Duration::from_secs(10);
+/// The time between two looks whether it does.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// A running broker. Dropping this kills it, and it ends when this process does.
+#[derive(Debug)]
+pub struct Broker {
+    _child: Child,
+    _files: TempDir,
+    /// Its URL.
+    pub url: String,
+    /// The process, to be measured.
+    pub process: Process,
+}
+
+impl Broker {
+    /// Starts a Redis on these processors that keeps an append-only file, synced as `appendfsync`
+    /// says.
+    ///
+    /// # Errors
+    /// When there is no `redis-server`, or it does not answer.
+    pub async fn redis(appendfsync: &str, cpus: &[usize]) -> Result<Self> {
+        let port = free_port()?.to_string();
+        let line = |files: &str| {
+            let options = ["--bind", "127.0.0.1", "--save", "", "--appendonly", "yes", "--appendfsync", appendfsync];
+            let place = ["--port", &port, "--dir", files];
+            ["redis-server"].into_iter().chain(options).chain(place).map(str::to_owned).collect()
+        };
+        let broker = Self::start(cpus, format!("redis://127.0.0.1:{port}"), line)?;
+        broker.answers("PING\r\n", "+PONG").await?;
+        Ok(broker)
+    }
+
+    fn start(cpus: &[usize], url: String, line: impl FnOnce(&str) -> Vec<String>) -> Result<Self> {
+        let files = tempfile::tempdir()?;
+        let program = Become { line: line(text(files.path())?), cpus: cpus.to_vec() };
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["become", &serde_json::to_string(&program)?]).kill_on_drop(true);
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?;
+        let process = Process(child.id().ok_or("the broker has ended")?);
+        Ok(Self { _child: child, _files: files, url, process })
+    }
+
+    /// Waits until it answers a line with one that begins so.
+    async fn answers(&self, line: &str, expected: &str) -> Result<()> {
+        let (_, address) = self.url.split_once("://").ok_or("a URL without a scheme")?;
+        let answer = async || {
+            let mut stream = TcpStream::connect(address).await?;
+            stream.write_all(line.as_bytes()).await?;
+            let mut answer = vec![0; expected.len()];
+            stream.read_exact(&mut answer).await?;
+            std::io::Result::Ok(answer == expected.as_bytes())
+        };
+        let end = Instant::now() + START;
+        while !answer().await.unwrap_or(false) {
+            if Instant::now() > end {
+                return Err(format!("nothing answers at {}: is the broker installed?", self.url).into());
+            }
+            sleep(LOOK).await;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Broker {
+    /// Before its files are removed.
+    fn drop(&mut self) {
+        if let Some(pid) = i32::try_from(self.process.0).ok().and_then(Pid::from_raw) {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    }
+}
+
+/// Returns a path as text.
+///
+/// # Errors
+/// When it is not UTF-8.
+pub fn text(path: &Path) -> Result<&str> {
+    path.to_str().ok_or_else(|| "a path that is not UTF-8".into())
+}
+
+/// Returns a port that is free now.
+fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}
