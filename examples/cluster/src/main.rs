@@ -35,7 +35,7 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(args: Args) -> Result<(), Box<dyn Error>> {
+async fn run(args: Args) -> Result<(), Box<dyn Error + Send + Sync>> {
     args.check()?;
     let listener =
         TcpListener::bind(args.listen).await.map_err(|error| format!("cannot listen on {}: {error}", args.listen))?;
@@ -50,7 +50,7 @@ async fn run(args: Args) -> Result<(), Box<dyn Error>> {
 }
 
 /// Serves until the process is asked to end, or a node does not start.
-async fn serve(listener: TcpListener, nodes: &Arc<Nodes>, broker: &Broker) -> Result<(), Box<dyn Error>> {
+async fn serve(listener: TcpListener, nodes: &Arc<Nodes>, broker: &Broker) -> Result<(), Box<dyn Error + Send + Sync>> {
     let stop = realtime_http::shutdown_signal();
     tokio::pin!(stop);
     tokio::select! {
