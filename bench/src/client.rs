@@ -10,8 +10,7 @@ use std::task::{Poll, ready};
 use std::time::Duration;
 
 use clap::ValueEnum;
-use realtime_wire::sse::Block;
-use realtime_wire::{ConnectOptions, Connection, Encoded, Received, Scanned};
+use realtime_wire::{ConnectOptions, Connection, Received, Scanned};
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
@@ -63,8 +62,6 @@ pub struct Client {
     connection: Connection,
     /// The last cursor that it received.
     cursor: String,
-    /// The delay before it reconnects when the connection is lost, as an event stream begins with.
-    usual: Option<Duration>,
     retry: Option<Duration>,
     closed: bool,
 }
@@ -136,10 +133,10 @@ impl Client {
         Some(self.cursor.clone()).filter(|cursor| !cursor.is_empty())
     }
 
-    /// Returns the `retry:` that an event stream began with.
+    /// Returns the last `retry:` of an event stream, the one that it began with included.
     #[must_use]
-    pub fn usual_retry(&self) -> Option<Duration> {
-        self.usual
+    pub fn last_retry(&self) -> Option<Duration> {
+        self.connection.retry().map(Duration::from_millis)
     }
 
     /// Takes the last `retry:` of an event stream since the previous call.
@@ -169,7 +166,7 @@ impl Client {
     /// # Errors
     /// Those of [`Client::receive`].
     pub async fn receive_scanned(&mut self, mut event: impl FnMut(Scanned<'_>)) -> Result<()> {
-        let Self { stream, connection, cursor, usual, retry, closed } = self;
+        let Self { stream, connection, cursor, retry, closed } = self;
         if *closed {
             return Err(CLOSED.into());
         }
@@ -177,9 +174,6 @@ impl Client {
             match received {
                 Received::Close => *closed = true,
                 Received::Message(encoded) => {
-                    if let Encoded::Block(Block { retry: Some(millis), .. }) = &encoded {
-                        *usual = Some(Duration::from_millis(*millis));
-                    }
                     if let Some(scanned) = encoded.scan()? {
                         if !scanned.cursor.is_empty() {
                             cursor.clear();
@@ -229,7 +223,7 @@ impl Client {
         let options = ConnectOptions { query, ..options.clone() };
         let mut connection = Connection::new(dial.transport.wire(), &options);
         stream.write_all(&std::mem::take(connection.outgoing(0))).await?;
-        Ok(Self { stream, connection, cursor: String::new(), usual: None, retry: None, closed: false })
+        Ok(Self { stream, connection, cursor: String::new(), retry: None, closed: false })
     }
 }
 

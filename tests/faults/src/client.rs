@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use realtime_bench::client::{Client, Dial, Transport};
+use realtime_bench::client::{Client, Dial};
 use realtime_bench::payload::{number_after, number_of};
 use realtime_bench::{Result, lock};
 use realtime_wire::{ConnectOptions, Scanned};
@@ -111,7 +111,7 @@ impl Follower {
         let welcomed = timeout(CONNECT, welcome).await.unwrap_or_else(|_| Err("not welcomed in time".into()));
         match welcomed {
             Ok(()) => Ok(client),
-            Err(error) => Err((error.to_string(), client.take_retry().or(client.usual_retry()))),
+            Err(error) => Err((error.to_string(), client.last_retry())),
         }
     }
 
@@ -135,7 +135,7 @@ impl Follower {
         self.note(Seen::End { at: Instant::now(), how: error.to_string(), told });
         // One that got none keeps the cursor that it had.
         self.options.cursor = client.cursor().or(self.options.cursor.take());
-        told.or(client.usual_retry().filter(|_| self.person.transport == Transport::Sse))
+        told.or(client.last_retry())
     }
 
     fn note(&self, seen: Seen) {

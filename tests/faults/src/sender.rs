@@ -99,7 +99,7 @@ impl Lane {
         let begun = Instant::now();
         let stops = self.seat.stops.load(Ordering::Acquire);
         let reply = api::post(node, "/api/send", &body, LIMIT).await;
-        if stops % 2 == 0 && stops == self.seat.stops.load(Ordering::Acquire) {
+        if stops.is_multiple_of(2) && stops == self.seat.stops.load(Ordering::Acquire) {
             lock(&self.sending.attempts).push((begun, begun.elapsed()));
         }
         outcome(&reply)

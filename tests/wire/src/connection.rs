@@ -31,6 +31,8 @@ enum Protocol {
         blocks: Blocks,
         /// Set by the first event.
         begun: bool,
+        /// The last `retry:`, also of a stream that ends without an event.
+        retry: Option<u64>,
     },
     Ws(Socket),
 }
@@ -52,7 +54,7 @@ impl Connection {
             }
             Transport::Sse => {
                 let (responses, blocks) = (Responses::default(), Blocks::default());
-                (Protocol::Sse { responses, blocks, begun: false }, sse::request(options))
+                (Protocol::Sse { responses, blocks, begun: false, retry: None }, sse::request(options))
             }
             Transport::Ws => (Protocol::Ws(Socket::default()), http::get(&options.target("/ws", true), UPGRADE)),
         };
@@ -89,17 +91,19 @@ impl Connection {
                 }
                 packet.received().map_or(Ok(()), &mut *each)
             }),
-            Protocol::Sse { responses, blocks, begun } => responses.feed(bytes, &mut |status, part| match part {
-                Part::Data(data) if status == 200 => blocks.feed(data, &mut |block| pass_block(block, begun, each)),
-                Part::Data(_) | Part::Head => Ok(()),
-                Part::End if status == 200 => {
-                    // A stream that ends without an event says only when to try again.
-                    *begun = true;
-                    blocks.finish(&mut |block| pass_block(block, begun, each))?;
-                    each(Received::Close)
-                }
-                Part::End => each(Received::Refused(status.to_string().into())),
-            }),
+            Protocol::Sse { responses, blocks, begun, retry } => {
+                responses.feed(bytes, &mut |status, part| match part {
+                    Part::Data(data) if status == 200 => {
+                        blocks.feed(data, &mut |block| pass_block(block, (begun, retry), each))
+                    }
+                    Part::Data(_) | Part::Head => Ok(()),
+                    Part::End if status == 200 => {
+                        blocks.finish(&mut |block| pass_block(block, (begun, retry), each))?;
+                        each(Received::Close)
+                    }
+                    Part::End => each(Received::Refused(status.to_string().into())),
+                })
+            }
             Protocol::Ws(socket) => socket.feed(bytes, &mut outgoing[0], &mut |message, _| each(message)),
         }
     }
@@ -120,6 +124,16 @@ impl Connection {
         }
     }
 
+    /// Returns the last `retry:` of an event stream in milliseconds, the one that it began with
+    /// included.
+    #[must_use]
+    pub fn retry(&self) -> Option<u64> {
+        match &self.protocol {
+            Protocol::Sse { retry, .. } => *retry,
+            _ => None,
+        }
+    }
+
     /// Returns whether a part of something has arrived whose rest has not.
     #[must_use]
     pub fn is_incomplete(&self) -> bool {
@@ -133,8 +147,13 @@ impl Connection {
 
 /// Hands on a block. The `retry:` before or in the first event is the default of every stream; a
 /// later one is what the other transports send as an event, alone or in front of one.
-fn pass_block(block: Block<'_>, begun: &mut bool, each: &mut dyn FnMut(Received<'_>) -> Result<()>) -> Result<()> {
+fn pass_block(
+    block: Block<'_>,
+    (begun, retry): (&mut bool, &mut Option<u64>),
+    each: &mut dyn FnMut(Received<'_>) -> Result<()>,
+) -> Result<()> {
     let is_retry = block.retry.is_some() && block.event.is_none() && block.id.is_none() && block.data.is_none();
+    *retry = block.retry.or(*retry);
     if let Some(millis) = block.retry.filter(|_| *begun) {
         each(Received::Retry(millis))?;
     }
