@@ -153,7 +153,7 @@ mod tests {
         let all = (0..1000).filter(|n| population.audience(*n) == Audience::All).count();
         assert_eq!((all, rooms), (100, 200));
         for user in 0..population.users {
-            assert!((0..3000).any(|n| population.audience(n) == Audience::User(user)), "{user}");
+            assert!((0..20_000).any(|n| population.audience(n) == Audience::User(user)), "{user}");
         }
     }
 }
