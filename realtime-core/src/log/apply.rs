@@ -69,6 +69,7 @@ impl Shared {
             self.backplane.wake_tails();
         }
         drop(applied);
+        self.read.notify_waiters();
         wakes.wake();
         TryAppend::Applied(receipt)
     }

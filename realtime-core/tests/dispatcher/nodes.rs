@@ -1,9 +1,8 @@
 //! Two nodes that share one backplane.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use crate::support::{CoreProvider, FaultyBackplane, Guest, eventually, note, runtime, until_online};
+use crate::support::{CoreProvider, Guest, eventually, note, runtime, until_online};
 use realtime_core::spi::{CursorSecret, Position};
 use realtime_core::{
     CloseReason, MemoryBackplane, MemoryDirectory, OnlineCount, OnlineIn, RealtimeBroadcast, RealtimeProvider,
@@ -49,33 +48,6 @@ async fn sends_reach_other_node_in_one_order() {
     assert_eq!(local.texts(&one).await, sent);
     sent.extend(["not here".to_owned(), "room".to_owned()]);
     assert_eq!(remote.texts_until("end").await, sent);
-}
-
-#[tokio::test(start_paused = true)]
-async fn client_waits_for_a_node_that_has_read_less_of_the_log() {
-    let log = MemoryBackplane::default();
-    let slow = FaultyBackplane::new(log.clone());
-    let (one, two) = (CoreProvider::on(FaultyBackplane::new(log)).await, CoreProvider::on(slow.clone()).await);
-    slow.set_silent(true);
-    let mut guest = Guest::by_session(&one, Visitor::user("ann")).await;
-    one.send_numbers(0..3).await;
-    guest.next().await;
-    let cursor = guest.cursor.clone();
-    let moved = Guest::by_session(&two, Visitor::user("ann").with_cursor(&cursor));
-    let read = async {
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        slow.set_silent(false);
-    };
-    let (mut moved, ()) = tokio::join!(moved, read);
-    assert_eq!(moved.welcome["reason"], "resumed");
-    assert_eq!(moved.texts(&two).await, ["1", "2"]);
-    // Not for ever.
-    slow.set_silent(true);
-    one.send_numbers(3..4).await;
-    guest.texts_until("3").await;
-    let cursor = guest.cursor.clone();
-    let early = Guest::by_session(&two, Visitor::user("ann").with_cursor(&cursor)).await;
-    assert_eq!(early.welcome["reason"], "epoch");
 }
 
 #[tokio::test]

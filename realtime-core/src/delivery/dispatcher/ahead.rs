@@ -11,8 +11,8 @@ use crate::values::refusal::{Refusal, RefusalKind};
 
 /// The time that this node may take to read up to the position of a client.
 const CATCH_UP: Duration = Duration::from_secs(5);
-/// The time between two looks.
-const LOOK: Duration = Duration::from_millis(20);
+/// The time after which a log that does not say how far it reaches is asked again.
+const RETRY: Duration = Duration::from_millis(50);
 
 impl<C: Codec> Dispatcher<C> {
     /// Waits until this node has read up to the position of a presented cursor, if the log reaches
@@ -25,15 +25,15 @@ impl<C: Codec> Dispatcher<C> {
         let Some(runtime) = self.runtime.get().filter(|_| self.unread(cursor).is_some()) else { return Ok(()) };
         let backplane = runtime.log.backplane();
         let read = async {
-            let mut is_in_log = false;
-            while let Some(position) = self.unread(cursor) {
-                if !is_in_log && let Ok(state) = backplane.state().await {
-                    is_in_log = state.epoch == self.life().epoch() && position <= state.last;
-                    if !is_in_log {
-                        return;
-                    }
+            let state = loop {
+                match backplane.state().await {
+                    Ok(state) => break state,
+                    Err(_) => tokio::time::sleep(RETRY).await,
                 }
-                tokio::time::sleep(LOOK).await;
+            };
+            let is_in_log = |position| state.epoch == self.life().epoch() && position <= state.last;
+            if self.unread(cursor).is_some_and(is_in_log) {
+                runtime.log.until_read(|| self.unread(cursor).is_none()).await;
             }
         };
         let read = tokio::time::timeout(CATCH_UP, read).await;
