@@ -21,7 +21,7 @@ const LEASE: Duration = Duration::from_secs(600);
 /// The time for which appends are counted.
 const SPAN: Duration = Duration::from_secs(3);
 
-type Outcome<T> = Result<T, Box<dyn Error>>;
+type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 /// The server, asked for the memory of keys.
 struct Server(redis::aio::MultiplexedConnection);

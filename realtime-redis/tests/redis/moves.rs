@@ -1,6 +1,7 @@
 //! A log whose primary is found by sentinels, or in a cluster, and can become another server.
 
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -95,7 +96,7 @@ async fn log_goes_on_at_the_primary_after_a_failover() {
     let failed_over = async {
         loop {
             // With a key, since an append whose outcome is unknown may have been made.
-            match log.append(before.epoch, fourth.clone(), Some(RepeatKey::new([4; 16], [4; 16], MINUTE))).await {
+            match log.append(before.epoch, Arc::clone(&fourth), Some(RepeatKey::new([4; 16], [4; 16], MINUTE))).await {
                 Ok(appended) => return appended.position,
                 Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
             }

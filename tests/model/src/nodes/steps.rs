@@ -177,22 +177,18 @@ impl World {
             Step::FailReads { node, reads } => {
                 place(node).link.with(|state| (state.fail_reads, state.fault_at) = (reads, Instant::now()));
             }
-            Step::Cut { node, up } => {
-                if place(node).is_alive() {
-                    place(node).link.set_up(up);
-                    self.coverage.add("broker cut off from one node");
-                }
+            Step::Cut { node, up } if place(node).is_alive() => {
+                place(node).link.set_up(up);
+                self.coverage.add("broker cut off from one node");
             }
             Step::CutAll { up } => {
                 let alive = self.nodes.iter().filter(|node| node.is_alive());
                 alive.for_each(|node| node.link.set_up(up));
                 self.coverage.add("broker cut off from all nodes");
             }
-            Step::CutDirectory { node, up } => {
-                if place(node).is_alive() {
-                    place(node).directory.set_up(up);
-                    self.coverage.add("directory cut off from a node");
-                }
+            Step::CutDirectory { node, up } if place(node).is_alive() => {
+                place(node).directory.set_up(up);
+                self.coverage.add("directory cut off from a node");
             }
             Step::LoseDirectory => {
                 self.entries.lose();
