@@ -74,8 +74,12 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    /// The changes that are not in [`Offers`] yet; bounded by what happens within one update.
+    /// The changes that are not in [`Offers`] yet; bounded by the connections that are opened and
+    /// closed within one update.
     changes: Vec<Change>,
+    /// The connections whose rooms have changed since the last update: each once, however often a
+    /// client enters and leaves rooms meanwhile.
+    moved: HashSet<ConnectionId>,
     /// The number of changes so far.
     count: u64,
     /// The number of attached providers.
@@ -123,7 +127,10 @@ impl Tracker {
     /// Reports a change of this node's connections.
     pub(crate) fn tell(&self, change: Change) {
         let mut state = self.0.state();
-        state.changes.push(change);
+        match change {
+            Change::Rooms(id) => drop(state.moved.insert(id)),
+            change => state.changes.push(change),
+        }
         state.count += 1;
         drop(state);
         self.0.changed.notify_one();
@@ -174,11 +181,12 @@ impl Updates {
         loop {
             // Read before the changes are taken, so that changes before the stop are sent.
             let is_last = self.stop.is_cancelled();
-            let (changes, count) = {
+            let (changes, moved, count) = {
                 let mut state = self.shared.state();
-                (std::mem::take(&mut state.changes), state.count)
+                (std::mem::take(&mut state.changes), std::mem::take(&mut state.moved), state.count)
             };
-            changes.into_iter().for_each(|change| self.queue(&mut offers, change));
+            let changes = changes.into_iter().chain(moved.into_iter().map(Change::Rooms));
+            changes.for_each(|change| self.queue(&mut offers, change));
             if let Err(error) = self.update(&mut offers).await {
                 tracing::warn!(%error, "the directory could not be updated; retrying");
             }
