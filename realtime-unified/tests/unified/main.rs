@@ -25,6 +25,7 @@ mod handlers;
 mod logs;
 #[cfg(all(feature = "socketio", feature = "sse", feature = "ws"))]
 mod named;
+#[cfg(all(feature = "sse", feature = "ws"))]
 mod nodes;
 #[cfg(all(unix, feature = "sse", feature = "ws"))]
 mod serve;
