@@ -163,7 +163,10 @@ fn arguments(kind: Kind, directory: &Path, port: u16, sync: Sync) -> Result<Vec<
     let text = match kind {
         Kind::Nats => {
             let config = directory.join("nats.conf");
-            let always = if sync == Sync::Always { "jetstream { sync_interval: always }\n" } else { "" };
+            // A server before 2.10 has no such option. What it acknowledged is with the kernel, so
+            // that `kill -9` loses nothing of it.
+            let always = sync == Sync::Always && nats_minor()? >= 10;
+            let always = if always { "jetstream { sync_interval: always }\n" } else { "" };
             fs::write(&config, format!("max_payload: 8MB\n{always}"))?;
             format!("-c {} -a 127.0.0.1 -p {port} -js -sd {}", config.display(), directory.display())
         }
@@ -180,15 +183,31 @@ fn arguments(kind: Kind, directory: &Path, port: u16, sync: Sync) -> Result<Vec<
     Ok(text.split(' ').map(str::to_owned).collect())
 }
 
+/// Returns the NATS server to start: `NATS_SERVER`, Debian's, which only root's `PATH` leads to, or
+/// the one on the `PATH`.
+fn nats_server() -> PathBuf {
+    let of_debian = Path::new("/usr/sbin/nats-server");
+    let found = if of_debian.exists() { of_debian } else { "nats-server".as_ref() };
+    std::env::var_os("NATS_SERVER").map_or_else(|| found.to_owned(), PathBuf::from)
+}
+
+/// Returns the minor version of the NATS server, such as 10 of `nats-server: v2.10.29`.
+fn nats_minor() -> Result<u32> {
+    let output = std::process::Command::new(nats_server()).arg("--version").output()?;
+    let version = String::from_utf8_lossy(&output.stdout);
+    let minor = version.split('.').nth(1).and_then(|minor| minor.parse().ok());
+    minor.ok_or_else(|| format!("no version of a NATS server: {version}").into())
+}
+
 fn spawn(kind: Kind, directory: &Path, arguments: &[String]) -> Result<Child> {
     let program = match kind {
-        Kind::Nats => "nats-server",
-        Kind::Redis => "redis-server",
+        Kind::Nats => nats_server(),
+        Kind::Redis => "redis-server".into(),
     };
     let log = File::options().create(true).append(true).open(directory.join("broker.log"))?;
-    let mut command = command(program.as_ref());
+    let mut command = command(program.as_os_str());
     command.args(arguments).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-    command.spawn().map_err(|error| format!("{program} does not start: {error}").into())
+    command.spawn().map_err(|error| format!("{} does not start: {error}", program.display()).into())
 }
 
 /// Writes a question, and reads the first line of the answer.
