@@ -1,7 +1,7 @@
 //! A broker in a process of its own, with its files in a directory that ends with it.
 
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep};
 use crate::Result;
 use crate::child::Become;
 use crate::process::Process;
+use crate::server::log::LogKind;
 
 /// The time that it may take to answer.
 const START: Duration = Duration::from_secs(10);
@@ -40,19 +41,37 @@ impl Broker {
     /// When there is no `redis-server`, or it does not answer.
     pub async fn redis(appendfsync: &str, cpus: &[usize]) -> Result<Self> {
         let port = free_port()?.to_string();
-        let line = |files: &str| {
+        let line = |files: &Path| {
             let options = ["--bind", "127.0.0.1", "--save", "", "--appendonly", "yes", "--appendfsync", appendfsync];
-            let place = ["--port", &port, "--dir", files];
-            ["redis-server"].into_iter().chain(options).chain(place).map(str::to_owned).collect()
+            let place = ["--port", &port, "--dir", text(files)?];
+            Ok(["redis-server"].into_iter().chain(options).chain(place).map(str::to_owned).collect())
         };
         let broker = Self::start(cpus, format!("redis://127.0.0.1:{port}"), line)?;
         broker.answers("PING\r\n", "+PONG").await?;
         Ok(broker)
     }
 
-    fn start(cpus: &[usize], url: String, line: impl FnOnce(&str) -> Vec<String>) -> Result<Self> {
+    /// Starts a NATS server on these processors, with JetStream as it is by default.
+    ///
+    /// # Errors
+    /// When there is no `nats-server`, or it does not answer.
+    pub async fn nats(cpus: &[usize]) -> Result<Self> {
+        let port = free_port()?.to_string();
+        let line = |files: &Path| {
+            let config = files.join("nats.conf");
+            std::fs::write(&config, "max_payload: 8MB\n")?;
+            let program = nats_server();
+            let options = ["-a", "127.0.0.1", "-p", &port, "-c", text(&config)?, "-js", "-sd", text(files)?];
+            Ok([text(&program)?].into_iter().chain(options).map(str::to_owned).collect())
+        };
+        let broker = Self::start(cpus, format!("nats://127.0.0.1:{port}"), line)?;
+        broker.answers("", "INFO").await?;
+        Ok(broker)
+    }
+
+    fn start(cpus: &[usize], url: String, line: impl FnOnce(&Path) -> Result<Vec<String>>) -> Result<Self> {
         let files = tempfile::tempdir()?;
-        let program = Become { line: line(text(files.path())?), cpus: cpus.to_vec() };
+        let program = Become { line: line(files.path())?, cpus: cpus.to_vec() };
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["become", &serde_json::to_string(&program)?]).kill_on_drop(true);
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?;
@@ -88,6 +107,40 @@ impl Drop for Broker {
             let _ = kill_process(pid, Signal::KILL);
         }
     }
+}
+
+/// The brokers of logs that several nodes share.
+#[derive(Debug)]
+pub struct Brokers {
+    /// A Redis, synced every second.
+    pub redis: Broker,
+    /// A NATS server.
+    pub nats: Broker,
+}
+
+impl Brokers {
+    /// Starts both on these processors.
+    ///
+    /// # Errors
+    /// Those of [`Broker::redis`] and [`Broker::nats`].
+    pub async fn start(cpus: &[usize]) -> Result<Self> {
+        Ok(Self { redis: Broker::redis("everysec", cpus).await?, nats: Broker::nats(cpus).await? })
+    }
+
+    /// Returns the broker of a log.
+    #[must_use]
+    pub fn of(&self, log: LogKind) -> &Broker {
+        if log == LogKind::Nats { &self.nats } else { &self.redis }
+    }
+}
+
+/// Returns the NATS server to start: `NATS_SERVER`, Debian's, which only root's `PATH` leads to, or
+/// the one on the `PATH`.
+#[must_use]
+pub fn nats_server() -> PathBuf {
+    let of_debian = Path::new("/usr/sbin/nats-server");
+    let found = if of_debian.exists() { of_debian } else { "nats-server".as_ref() };
+    std::env::var_os("NATS_SERVER").map_or_else(|| found.to_owned(), PathBuf::from)
 }
 
 /// Returns a path as text.

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::broker::{Broker, text};
+use crate::broker::{Broker, Brokers, text};
 use crate::child::ServerProcess;
 use crate::client::{Dial, Transport};
 use crate::deliveries::Deliveries;
+use crate::process::Process;
 use crate::program::until;
 use crate::server::ServeOptions;
 use crate::server::control::{Command, Control};
@@ -29,6 +30,13 @@ pub enum Nodes {
     Ours(LogKind),
     /// Two official Socket.IO servers.
     SocketIo(Adapter),
+}
+
+impl Nodes {
+    /// Returns the broker whose CPU time is measured; Redis, which is idle, for nodes without one.
+    fn broker(self, brokers: &Brokers) -> &Broker {
+        if let Self::Ours(log) = self { brokers.of(log) } else { &brokers.redis }
+    }
 }
 
 /// The plan of a pair.
@@ -60,6 +68,7 @@ pub struct Pair {
     name: &'static str,
     /// The one that publishes, then the other one.
     servers: Vec<ServerProcess>,
+    broker: Process,
     control: Control,
     swarm: Swarm,
     deliveries: Arc<Deliveries>,
@@ -88,9 +97,9 @@ impl Pair {
     ///
     /// # Errors
     /// When one does not start, or a client cannot connect.
-    pub async fn open(plan: &Plan, broker: &Broker, clients: usize, cpus: &[usize]) -> Result<Self> {
+    pub async fn open(plan: &Plan, brokers: &Brokers, clients: usize, cpus: &[usize]) -> Result<Self> {
         let files = tempfile::tempdir()?;
-        let servers = start(plan, broker, text(files.path())?, cpus).await;
+        let servers = start(plan, brokers, text(files.path())?, cpus).await;
         let servers = servers.map_err(|error| format!("{}: {error}", plan.name))?;
         let (Some(first), Some(last)) = (servers.first(), servers.last()) else { return Err("no servers".into()) };
         let control = first.control().await?;
@@ -99,25 +108,26 @@ impl Pair {
         let dial = |number| Dial::new(plan.transport, address, number);
         let swarm = Swarm::connect(clients, dial, &deliveries).await;
         let swarm = swarm.map_err(|error| format!("{}: {error}", plan.name))?;
-        Ok(Self { name: plan.name, servers, control, swarm, deliveries, clients, _files: files })
+        let broker = plan.nodes.broker(brokers).process;
+        Ok(Self { name: plan.name, servers, broker, control, swarm, deliveries, clients, _files: files })
     }
 
     /// Publishes, and waits until every client has what is for it.
     ///
     /// # Errors
     /// When a server or a client is gone, or an event does not arrive.
-    pub async fn measure(&mut self, load: &Steady, broker: &Broker) -> Result<Sample> {
+    pub async fn measure(&mut self, load: &Steady) -> Result<Sample> {
         let name = self.name;
         let failed = |error: Error| format!("{name}: {error}");
         self.deliveries.clear();
-        let before = self.spent(broker)?;
+        let before = self.spent()?;
         let &Steady { to_all, rate, count, size } = load;
         let users = (!to_all).then_some(self.clients);
         self.control.call(&Command::Steady { count, rate, size, users }).await.map_err(failed)?;
         let expected = if to_all { count * self.clients as u64 } else { count };
         let arrived = || self.deliveries.count() >= expected;
         until(DELIVER, "every event has been received", arrived).await.map_err(failed)?;
-        let after = self.spent(broker)?;
+        let after = self.spent()?;
         self.swarm.check().map_err(failed)?;
         #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
         let each = |which: usize| after[which].saturating_sub(before[which]).as_secs_f64() * 1e6 / count as f64;
@@ -126,9 +136,9 @@ impl Pair {
     }
 
     /// Returns the CPU time so far of the server that publishes, of the other one, and of the broker.
-    fn spent(&self, broker: &Broker) -> Result<[Duration; 3]> {
+    fn spent(&self) -> Result<[Duration; 3]> {
         let of = |number: usize| self.servers.get(number).map_or(Ok(Duration::ZERO), |one| one.process.cpu_time());
-        Ok([of(0)?, of(1)?, broker.process.cpu_time()?])
+        Ok([of(0)?, of(1)?, self.broker.cpu_time()?])
     }
 
     /// Closes the clients and the servers.
@@ -145,12 +155,13 @@ impl Pair {
 }
 
 /// Starts the servers of a plan; a log on disk is in this directory.
-async fn start(plan: &Plan, broker: &Broker, directory: &str, cpus: &[usize]) -> Result<Vec<ServerProcess>> {
+async fn start(plan: &Plan, brokers: &Brokers, directory: &str, cpus: &[usize]) -> Result<Vec<ServerProcess>> {
+    let url = &*plan.nodes.broker(brokers).url;
     let (count, log, at) = match plan.nodes {
         Nodes::Alone(log) => (1, log, directory),
-        Nodes::Ours(log) => (2, log, &*broker.url),
+        Nodes::Ours(log) => (2, log, url),
         Nodes::SocketIo(adapter) => {
-            let node = || socketio::start(adapter, &broker.url, cpus);
+            let node = || socketio::start(adapter, url, cpus);
             return Ok(vec![node().await?, node().await?]);
         }
     };

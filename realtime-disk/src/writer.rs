@@ -418,7 +418,12 @@ fn gather(first: Option<Request>, requests: &Receiver<Request>) -> (Vec<Append>,
             other @ (Request::Probe(_) | Request::Renew(_)) => return (appends, Some(other)),
             Request::Append(more) => {
                 bytes += more.iter().map(|append| append.record.size()).sum::<usize>();
-                appends.extend(more);
+                // Most groups are one request, which is not copied.
+                if appends.is_empty() {
+                    appends = more;
+                } else {
+                    appends.extend(more);
+                }
             }
         }
         if appends.len() >= GROUP_RECORDS || bytes >= GROUP_BYTES {

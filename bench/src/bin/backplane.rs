@@ -46,6 +46,9 @@ struct Args {
     /// Leave out the log in Redis, which needs `redis-server`
     #[arg(long)]
     no_redis: bool,
+    /// Leave out the log in NATS, which needs `nats-server`
+    #[arg(long)]
+    no_nats: bool,
     /// Let servers and clients share all processors
     #[arg(long)]
     no_pin: bool,
@@ -158,6 +161,12 @@ async fn appends(args: &Args, report: &mut Report) -> Result<()> {
             let log = LogKind::Redis.open(&broker.url, NAME).await?;
             let rate = appends_a_second(&log.backplane, *tasks, args).await?;
             report.row(&[name.to_owned(), tasks.to_string(), format!("{rate:.0}")]);
+        }
+        if !args.no_nats {
+            let broker = Broker::nats(&[]).await?;
+            let log = LogKind::Nats.open(&broker.url, NAME).await?;
+            let rate = appends_a_second(&log.backplane, *tasks, args).await?;
+            report.row(&["in NATS".to_owned(), tasks.to_string(), format!("{rate:.0}")]);
         }
     }
     Ok(())

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use clap::ValueEnum;
 use realtime_unified::disk::{DiskBackplane, DiskConfig, SyncMode};
 use realtime_unified::memory::MemoryBackplane;
+use realtime_unified::nats::{NatsBackplane, NatsConfig};
 use realtime_unified::redis::{RedisBackplane, RedisConfig};
 use realtime_unified::spi::{Backplane, Directory};
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,8 @@ pub enum LogKind {
     DiskAlways,
     /// In Redis.
     Redis,
+    /// In NATS.
+    Nats,
 }
 
 /// An open log.
@@ -39,7 +42,8 @@ impl LogKind {
     /// Opens a log, in a directory or at the URL of a broker, where it has this name.
     ///
     /// # Errors
-    /// Those of [`DiskBackplane::open_with`] and [`RedisBackplane::connect`].
+    /// Those of [`DiskBackplane::open_with`], [`RedisBackplane::connect`] and
+    /// [`NatsBackplane::connect`].
     pub async fn open(self, at: &str, name: &str) -> Result<Log> {
         let disk = |options| DiskBackplane::open_with(Path::new(at), options);
         Ok(match self {
@@ -48,6 +52,10 @@ impl LogKind {
             Self::DiskAlways => Log::of_node(disk(DiskConfig::default().with_sync(SyncMode::Always))?),
             Self::Redis => {
                 let log = RedisBackplane::connect(at, RedisConfig::default().with_prefix(name)).await?;
+                Log { directory: Some(Arc::new(log.directory())), backplane: Arc::new(log) }
+            }
+            Self::Nats => {
+                let log = NatsBackplane::connect(at, NatsConfig::default().with_prefix(name)).await?;
                 Log { directory: Some(Arc::new(log.directory())), backplane: Arc::new(log) }
             }
         })

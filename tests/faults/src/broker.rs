@@ -7,6 +7,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use realtime_bench::Result;
+use realtime_bench::broker::nats_server;
 use rustix::process::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -181,14 +182,6 @@ fn arguments(kind: Kind, directory: &Path, port: u16, sync: Sync) -> Result<Vec<
     };
     // Two spaces make the empty value of `--save`.
     Ok(text.split(' ').map(str::to_owned).collect())
-}
-
-/// Returns the NATS server to start: `NATS_SERVER`, Debian's, which only root's `PATH` leads to, or
-/// the one on the `PATH`.
-fn nats_server() -> PathBuf {
-    let of_debian = Path::new("/usr/sbin/nats-server");
-    let found = if of_debian.exists() { of_debian } else { "nats-server".as_ref() };
-    std::env::var_os("NATS_SERVER").map_or_else(|| found.to_owned(), PathBuf::from)
 }
 
 /// Returns the minor version of the NATS server, such as 10 of `nats-server: v2.10.29`.

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use realtime_bench::broker::Broker;
+use realtime_bench::broker::Brokers;
 use realtime_bench::client::Transport;
 use realtime_bench::figures::median;
 use realtime_bench::pair::{Nodes, Pair, Plan, Sample, Steady};
@@ -41,9 +41,11 @@ struct Load {
     rate: u32,
 }
 
-const OURS: [Plan; 6] = [
+const OURS: [Plan; 8] = [
     Plan { name: "ours, 2 nodes, Redis, ws", nodes: Nodes::Ours(LogKind::Redis), transport: Transport::Ws },
     Plan { name: "ours, 2 nodes, Redis, socket", nodes: Nodes::Ours(LogKind::Redis), transport: Transport::Socketio },
+    Plan { name: "ours, 2 nodes, NATS, ws", nodes: Nodes::Ours(LogKind::Nats), transport: Transport::Ws },
+    Plan { name: "ours, 2 nodes, NATS, socket", nodes: Nodes::Ours(LogKind::Nats), transport: Transport::Socketio },
     Plan { name: "ours, 1 node, memory, ws", nodes: Nodes::Alone(LogKind::Memory), transport: Transport::Ws },
     Plan { name: "ours, 1 node, memory, socket", nodes: Nodes::Alone(LogKind::Memory), transport: Transport::Socketio },
     Plan { name: "ours, 1 node, disk, ws", nodes: Nodes::Alone(LogKind::Disk), transport: Transport::Ws },
@@ -92,11 +94,11 @@ pub(crate) async fn run(args: &Args, cpus: &[usize], report: &mut Report) -> Res
     if !args.no_peers {
         socketio::install()?;
     }
-    let broker = Broker::redis("everysec", cpus).await?;
+    let brokers = Brokers::start(cpus).await?;
     let plans = args.plans();
     let mut pairs = Vec::new();
     for plan in &plans {
-        pairs.push(Pair::open(plan, &broker, args.clients, cpus).await?);
+        pairs.push(Pair::open(plan, &brokers, args.clients, cpus).await?);
     }
     for load in &args.loads {
         let count = (u64::from(load.rate) * args.millis / 1000).max(1);
@@ -105,7 +107,7 @@ pub(crate) async fn run(args: &Args, cpus: &[usize], report: &mut Report) -> Res
         // The first round warms up.
         for round in 0..=args.rounds {
             for (pair, samples) in pairs.iter_mut().zip(&mut samples) {
-                let sample = pair.measure(&steady, &broker).await?;
+                let sample = pair.measure(&steady).await?;
                 if round > 0 {
                     samples.push(sample);
                 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use realtime_bench::Result;
-use realtime_bench::broker::Broker;
+use realtime_bench::broker::{Broker, Brokers};
 use realtime_bench::child::ServerProcess;
 use realtime_bench::client::{Dial, Transport};
 use realtime_bench::deliveries::Deliveries;
@@ -46,7 +46,7 @@ const LATE: Duration = Duration::from_secs(30);
 const BUDGET: f64 = 10.0;
 
 /// The logs that are followed, with their brokers.
-const LOGS: [(&str, LogKind); 1] = [("Redis", LogKind::Redis)];
+const LOGS: [(&str, LogKind); 2] = [("Redis", LogKind::Redis), ("NATS", LogKind::Nats)];
 
 /// A node that follows a log which this process appends to.
 struct Follower {
@@ -64,9 +64,9 @@ pub(crate) async fn run(args: &Args, cpus: &[usize], report: &mut Report) -> Res
     let (events, rounds) = (args.follow_events, args.follow_rounds);
     println!("\nfollowing {events} events of {} bytes to users of no client, {rounds} times", args.follow_size);
     report.table(24, &["the log", "the node reads", "CPU µs/event, best", "median", "events/s of one core"]);
+    let brokers = Brokers::start(&[]).await?;
     for (name, log) in LOGS {
-        let broker = Broker::redis("everysec", &[]).await?;
-        let follower = Follower::start(log, &broker, args.follow_size, cpus).await?;
+        let follower = Follower::start(log, brokers.of(log), args.follow_size, cpus).await?;
         follower.round(events, true).await?;
         for (what, is_behind) in [("what is there", true), ("while it is appended", false)] {
             let mut cpu = Vec::new();
