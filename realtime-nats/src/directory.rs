@@ -51,12 +51,7 @@ impl NatsDirectory {
         Self(Arc::new(Handle { store, watched, own: Mutex::default(), watching }))
     }
 
-    async fn try_update(
-        &self,
-        node: &NodeInfo,
-        changes: &[DirectoryChange],
-        lease: Duration,
-    ) -> Result<Incarnation, Fault> {
+    async fn apply(&self, node: &NodeInfo, changes: &[DirectoryChange], lease: Duration) -> Result<Incarnation, Fault> {
         let Handle { store, watched, own, .. } = &*self.0;
         let mut own = own.lock().await;
         let own = own.entry(node.id).or_default();
@@ -87,7 +82,7 @@ impl NatsDirectory {
 #[async_trait]
 impl Directory for NatsDirectory {
     async fn update(&self, node: &NodeInfo, changes: &[DirectoryChange], lease: Duration) -> Result<Incarnation> {
-        Ok(self.try_update(node, changes, lease).await?)
+        Ok(self.apply(node, changes, lease).await?)
     }
 
     async fn nodes(&self) -> Result<Vec<NodeInfo>> {
@@ -100,10 +95,6 @@ impl Directory for NatsDirectory {
 
     async fn users(&self, online: &OnlineIn, after: Option<OnlineUser>, most: usize) -> Result<Vec<OnlineUser>> {
         self.read(|mirror| mirror.users(online, after.as_ref(), most)).await
-    }
-
-    async fn among(&self, users: &[OnlineUser]) -> Result<Vec<OnlineUser>> {
-        self.read(|mirror| mirror.among(users)).await
     }
 
     async fn count(&self, online: &OnlineIn) -> Result<OnlineCount> {

@@ -11,7 +11,7 @@ use crate::entries::{into_array, into_bytes, into_text};
 use crate::error::Fault;
 use crate::keys::Keys;
 use crate::link::Link;
-use crate::script::{AMONG, COUNT, DROP, FIND, NODES, PAGE, UPDATE};
+use crate::script::{COUNT, DROP, FIND, NODES, PAGE, UPDATE};
 
 /// The changes of one call: Redis does nothing else meanwhile.
 const CHUNK: usize = 500;
@@ -29,12 +29,7 @@ impl RedisDirectory {
         Self { link, keys }
     }
 
-    async fn try_update(
-        &self,
-        node: &NodeInfo,
-        changes: &[DirectoryChange],
-        lease: Duration,
-    ) -> Result<Incarnation, Fault> {
+    async fn apply(&self, node: &NodeInfo, changes: &[DirectoryChange], lease: Duration) -> Result<Incarnation, Fault> {
         let mut chunks = changes.chunks(CHUNK);
         let (incarnation, over) = self.update_some(node, chunks.next().unwrap_or_default(), lease).await?;
         for chunk in chunks {
@@ -158,17 +153,6 @@ impl RedisDirectory {
         }
     }
 
-    async fn try_among(&self, users: &[OnlineUser]) -> Result<Vec<OnlineUser>, Fault> {
-        let mut online = Vec::new();
-        for users in users.chunks(CHUNK) {
-            let call = users.iter().fold(AMONG.call(&self.index()), |call, user| call.arg(identity(user)));
-            let found = into_array(self.link.call(call).await?)?;
-            let is_online = |(user, found): (&OnlineUser, Value)| (found == Value::Int(1)).then(|| user.clone());
-            online.extend(users.iter().zip(found).filter_map(is_online));
-        }
-        Ok(online)
-    }
-
     async fn try_count(&self, online: &OnlineIn) -> Result<OnlineCount, Fault> {
         let group = group(online)?;
         let (mut from, mut last) = (Vec::new(), Vec::new());
@@ -220,7 +204,7 @@ fn into_number(value: Value) -> Result<u64, Fault> {
 #[async_trait]
 impl Directory for RedisDirectory {
     async fn update(&self, node: &NodeInfo, changes: &[DirectoryChange], lease: Duration) -> Result<Incarnation> {
-        Ok(self.try_update(node, changes, lease).await?)
+        Ok(self.apply(node, changes, lease).await?)
     }
 
     async fn nodes(&self) -> Result<Vec<NodeInfo>> {
@@ -233,10 +217,6 @@ impl Directory for RedisDirectory {
 
     async fn users(&self, online: &OnlineIn, after: Option<OnlineUser>, most: usize) -> Result<Vec<OnlineUser>> {
         Ok(self.page(online, after, most).await?)
-    }
-
-    async fn among(&self, users: &[OnlineUser]) -> Result<Vec<OnlineUser>> {
-        Ok(self.try_among(users).await?)
     }
 
     async fn count(&self, online: &OnlineIn) -> Result<OnlineCount> {

@@ -34,7 +34,6 @@ macro_rules! with_leases {
 }
 
 pub(crate) static AGE: Lua = Lua::new(with_trim!("age"));
-pub(crate) static AMONG: Lua = Lua::new(with_leases!("among"));
 pub(crate) static APPEND: Lua = Lua::new(with_trim!("append"));
 pub(crate) static BEGIN: Lua = Lua::new(include_str!("scripts/begin.lua"));
 pub(crate) static COUNT: Lua = Lua::new(with_leases!("count"));

@@ -119,10 +119,6 @@ impl Directory for FaultyDirectory {
         self.entries().users(online, after, most).await
     }
 
-    async fn among(&self, users: &[OnlineUser]) -> Result<Vec<OnlineUser>> {
-        self.entries().among(users).await
-    }
-
     async fn count(&self, online: &OnlineIn) -> Result<OnlineCount> {
         self.entries().count(online).await
     }

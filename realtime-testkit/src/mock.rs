@@ -192,7 +192,6 @@ mock! {
             after: Option<OnlineUser>,
             most: usize,
         ) -> Result<Vec<OnlineUser>>;
-        async fn among(&self, users: &[OnlineUser]) -> Result<Vec<OnlineUser>>;
         async fn count(&self, online: &OnlineIn) -> Result<OnlineCount>;
     }
 }

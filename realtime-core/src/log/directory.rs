@@ -58,12 +58,6 @@ pub trait Directory: Send + Sync + 'static {
     /// [`crate::Error::Backplane`].
     async fn users(&self, online: &OnlineIn, after: Option<OnlineUser>, most: usize) -> Result<Vec<OnlineUser>>;
 
-    /// Returns those of these users who are online, in the same order.
-    ///
-    /// # Errors
-    /// [`crate::Error::Backplane`].
-    async fn among(&self, users: &[OnlineUser]) -> Result<Vec<OnlineUser>>;
-
     /// Returns how many users and connections are online.
     ///
     /// # Errors
@@ -87,10 +81,6 @@ impl<T: Directory + ?Sized> Directory for Arc<T> {
 
     async fn users(&self, online: &OnlineIn, after: Option<OnlineUser>, most: usize) -> Result<Vec<OnlineUser>> {
         (**self).users(online, after, most).await
-    }
-
-    async fn among(&self, users: &[OnlineUser]) -> Result<Vec<OnlineUser>> {
-        (**self).among(users).await
     }
 
     async fn count(&self, online: &OnlineIn) -> Result<OnlineCount> {

@@ -398,10 +398,6 @@ impl Directory for Counting {
         self.0.users(online, after, most).await
     }
 
-    async fn among(&self, users: &[OnlineUser]) -> Result<Vec<OnlineUser>> {
-        self.0.among(users).await
-    }
-
     async fn count(&self, online: &OnlineIn) -> Result<OnlineCount> {
         self.0.count(online).await
     }

@@ -62,11 +62,6 @@ impl Group {
         users.take_while(move |(user, _)| user.user == first.user).flat_map(|(_, connections)| connections)
     }
 
-    /// Returns whether a user has a connection on one of these nodes.
-    pub(super) fn has(&self, user: &OnlineUser, is_valid: impl Fn(NodeId) -> bool) -> bool {
-        self.users.get(user).is_some_and(|connections| connections.iter().any(|online| is_valid(online.node)))
-    }
-
     /// Returns the users with a connection on one of these nodes, in order.
     pub(super) fn users(
         &self,

@@ -162,10 +162,6 @@ impl Mirror {
         group.flat_map(|group| group.users(after, |node| self.is_valid(node))).take(most).cloned().collect()
     }
 
-    pub(super) fn among(&self, users: &[OnlineUser]) -> Vec<OnlineUser> {
-        users.iter().filter(|user| self.all.has(user, |node| self.is_valid(node))).cloned().collect()
-    }
-
     pub(super) fn count(&self, online: &OnlineIn) -> OnlineCount {
         self.group(online).map_or_else(OnlineCount::default, |group| group.count(|node| self.is_valid(node)))
     }

@@ -33,7 +33,6 @@ macro_rules! directory_conformance {
             incarnation_kept_past_the_lease_keeps_its_entries,
             nodes_are_those_with_a_lease,
             online_users_are_counted_and_paged,
-            online_users_are_found_among_others,
             repeated_changes_have_no_effect,
             replaced_entry_is_in_its_new_rooms_only,
         }
@@ -198,20 +197,6 @@ pub mod tests {
             let page = node.users(&tenant("acme"), Some(after), 1).await.expect("a page");
             assert_eq!(page.iter().map(name).collect::<Vec<_>>(), ["ann-2@acme"]);
         }
-    }
-
-    /// Those of some users who are online are found, in the order of the question.
-    pub async fn online_users_are_found_among_others<D: DirectoryUnderTest>() {
-        let directory = D::start().await;
-        let node = directory.node().await;
-        let online = [presence("ann", Some("acme")), presence("ann", None), presence("bob", None)];
-        update(&node, NodeId::random(), &online.map(Online), LONG).await;
-        until_count_is(&node, &OnlineIn::Everywhere, (3, 3)).await;
-        let asked = [("bob", None), ("ann", Some("globex")), ("ann", None), ("cid", None), ("bob", Some("acme"))];
-        let asked = asked.map(|(user, tenant)| OnlineUser::new(user, tenant));
-        let found = node.among(&asked).await.expect("an answer");
-        assert_eq!(found.iter().map(name).collect::<Vec<_>>(), ["bob@", "ann@"]);
-        assert_eq!(node.among(&[]).await.expect("an answer"), []);
     }
 
     /// The nodes are those whose lease is valid, with their names, whether or not they have

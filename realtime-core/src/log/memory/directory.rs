@@ -100,11 +100,6 @@ impl Directory for MemoryDirectory {
         Ok(users.into_iter().take(most).collect())
     }
 
-    async fn among(&self, users: &[OnlineUser]) -> Result<Vec<OnlineUser>> {
-        let online: HashSet<_> = self.with_online(|all| all.filter_map(Presence::online_user).collect());
-        Ok(users.iter().filter(|user| online.contains(user)).cloned().collect())
-    }
-
     async fn count(&self, online: &OnlineIn) -> Result<OnlineCount> {
         let (mut users, mut connections) = (HashSet::new(), 0);
         self.with_online(|all| {

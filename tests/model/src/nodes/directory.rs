@@ -78,10 +78,6 @@ impl Directory for DirectoryLink {
         self.entries()?.users(online, after, most).await
     }
 
-    async fn among(&self, users: &[OnlineUser]) -> Result<Vec<OnlineUser>> {
-        self.entries()?.among(users).await
-    }
-
     async fn count(&self, online: &OnlineIn) -> Result<OnlineCount> {
         self.entries()?.count(online).await
     }
