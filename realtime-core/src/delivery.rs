@@ -13,5 +13,6 @@ pub(crate) mod outbox;
 pub(crate) mod pass;
 pub(crate) mod publisher;
 pub(crate) mod registration;
+mod room_membership;
 pub(crate) mod sink;
 pub(crate) mod window;

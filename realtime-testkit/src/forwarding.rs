@@ -1,7 +1,10 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
+use futures_util::FutureExt;
+use futures_util::future::ready;
 use realtime_core::spi::{
     AppendResult, Backplane, Entry, Epoch, LogState, Position, Record, RepeatKey, RoomTable, Stored, Tail,
 };
@@ -9,6 +12,7 @@ use realtime_core::{EventId, NodeId, Result};
 
 type BeforeAppendNow<B> = dyn Fn(&B, Epoch) + Send + Sync;
 type BeforeRenew<B> = dyn Fn(&B) + Send + Sync;
+type MapState = dyn Fn(Result<LogState>) -> BoxFuture<'static, Result<LogState>> + Send + Sync;
 type MapTail = dyn Fn(Tail) -> Tail + Send + Sync;
 
 /// A backplane that forwards every call to another one, with callbacks where a test interferes.
@@ -16,6 +20,7 @@ pub struct Forwarding<B> {
     inner: B,
     before_append_now: Box<BeforeAppendNow<B>>,
     before_renew: Box<BeforeRenew<B>>,
+    map_state: Box<MapState>,
     map_tail: Box<MapTail>,
 }
 
@@ -26,6 +31,7 @@ impl<B: Backplane> Forwarding<B> {
             inner,
             before_append_now: Box::new(|_, _| ()),
             before_renew: Box::new(|_| ()),
+            map_state: Box::new(|state| ready(state).boxed()),
             map_tail: Box::new(|tail| tail),
         }
     }
@@ -41,6 +47,16 @@ impl<B: Backplane> Forwarding<B> {
     #[must_use]
     pub fn before_renew(mut self, callback: impl Fn(&B) + Send + Sync + 'static) -> Self {
         self.before_renew = Box::new(callback);
+        self
+    }
+
+    /// Sets what each result of [`Backplane::state`] is changed with, or held by.
+    #[must_use]
+    pub fn map_state(
+        mut self,
+        map: impl Fn(Result<LogState>) -> BoxFuture<'static, Result<LogState>> + Send + Sync + 'static,
+    ) -> Self {
+        self.map_state = Box::new(map);
         self
     }
 
@@ -86,7 +102,7 @@ impl<B: Backplane> Backplane for Forwarding<B> {
     }
 
     async fn state(&self) -> Result<LogState> {
-        self.inner.state().await
+        (self.map_state)(self.inner.state().await).await
     }
 
     async fn renew(&self, seen: Epoch, position: Position, id: EventId) -> Result<LogState> {

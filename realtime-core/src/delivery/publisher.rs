@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::time::Instant;
 
+use crate::delivery::room_membership::room_membership;
 use crate::log::backplane::LogState;
 use crate::log::feed::{Beginning, Feed, Placed, Wakes};
 use crate::log::handle::Log;
@@ -142,30 +143,15 @@ impl RealtimeBroadcast for Handle {
     }
 }
 
-#[async_trait]
-impl RoomMembership for Handle {
-    async fn join_room(&self, user: &str, room: &str) -> Result<()> {
-        self.0.log()?.join_room(user, None, room).await.map(drop)
+room_membership!(impl for Handle);
+
+impl Handle {
+    fn open_log(&self) -> Result<&Log> {
+        self.0.log()
     }
 
-    async fn leave_room(&self, user: &str, room: &str) -> Result<()> {
-        self.0.log()?.leave_room(user, None, room).await.map(drop)
-    }
-
-    async fn user_rooms(&self, user: &str) -> Result<Vec<String>> {
-        self.0.log()?.user_rooms(user, None)
-    }
-
-    async fn join_room_in(&self, tenant: &str, user: &str, room: &str) -> Result<()> {
-        self.0.log()?.join_room(user, Some(tenant), room).await.map(drop)
-    }
-
-    async fn leave_room_in(&self, tenant: &str, user: &str, room: &str) -> Result<()> {
-        self.0.log()?.leave_room(user, Some(tenant), room).await.map(drop)
-    }
-
-    async fn user_rooms_in(&self, tenant: &str, user: &str) -> Result<Vec<String>> {
-        self.0.log()?.user_rooms(user, Some(tenant))
+    fn rooms_of(&self, member: &Member) -> Result<Vec<String>> {
+        self.0.log()?.user_rooms(&member.user, member.tenant.as_deref())
     }
 }
 

@@ -6,7 +6,8 @@ use crate::values::random::random_between;
 
 /// Delays that double up to a bound, each with a random part, so that nodes that lost the same
 /// connection do not all retry at the same moment.
-pub(super) struct Backoff {
+#[derive(Debug)]
+pub struct Backoff {
     next: Duration,
     max: Duration,
 }
@@ -15,19 +16,24 @@ const FIRST: Duration = Duration::from_millis(50);
 
 impl Backoff {
     /// Creates a backoff that starts at 50 ms; `max` is the longest delay.
-    pub(super) const fn new(max: Duration) -> Self {
+    #[must_use]
+    pub const fn new(max: Duration) -> Self {
         Self { next: FIRST, max }
     }
 
-    /// Returns the next delay: a random time between half of it and the whole.
-    pub(super) fn delay(&mut self) -> Duration {
+    /// Waits for the next delay: a random time between half of it and the whole.
+    pub async fn wait(&mut self) {
+        tokio::time::sleep(self.delay()).await;
+    }
+
+    fn delay(&mut self) -> Duration {
         let whole = self.next;
         self.next = (whole * 2).min(self.max);
         random_between(whole / 2, whole)
     }
 
     /// Starts again with the first delay, after a success.
-    pub(super) fn reset(&mut self) {
+    pub fn reset(&mut self) {
         self.next = FIRST;
     }
 }

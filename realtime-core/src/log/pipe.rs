@@ -31,7 +31,7 @@ impl Shared {
             }
             tracing::warn!("the pipe has closed; subscribing again");
             pipe = loop {
-                tokio::time::sleep(backoff.delay()).await;
+                backoff.wait().await;
                 match self.subscribe().await {
                     Ok(pipe) => break pipe,
                     Err(error) => tracing::debug!(%error, "the pipe is still unavailable"),

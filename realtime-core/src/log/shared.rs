@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::log::backplane::Backplane;
 use crate::log::collector::Collector;
 use crate::log::directory::Directory;
+use crate::log::extent::Extent;
 use crate::log::feed::Feed;
 use crate::log::probes::Probes;
 use crate::log::report::Received;
@@ -45,6 +46,7 @@ pub(crate) struct Shared {
     /// The reports of this node that are not all received, by the ids of the records.
     pub(super) reporters: Mutex<HashMap<EventId, watch::Sender<Received>>>,
     pub(super) probes: Probes,
+    pub(super) extent: Extent,
     /// `true` if this node only publishes: it has no connections, and does not read the log.
     pub(super) publishes: AtomicBool,
     /// The end of the log when this node began to read it: no other node awaits reports about
@@ -133,6 +135,7 @@ impl Shared {
             collectors: Mutex::default(),
             reporters: Mutex::default(),
             probes: Probes::default(),
+            extent: Extent::default(),
             publishes: AtomicBool::new(false),
             first_read: AtomicU64::new(0),
             joining: tokio::sync::Mutex::default(),

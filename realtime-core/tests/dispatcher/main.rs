@@ -4,6 +4,7 @@
 mod support;
 
 mod absence;
+mod ahead;
 mod apply;
 mod asks;
 mod asks_on_nodes;
@@ -11,6 +12,7 @@ mod away;
 mod behind;
 mod closes;
 mod conformance;
+mod cursors;
 mod directory;
 mod drain;
 mod dropped;
@@ -21,6 +23,7 @@ mod lifecycle;
 mod limits;
 mod limits_on_nodes;
 mod log_faults;
+mod lost_log;
 mod new_epoch;
 mod nodes;
 mod online;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::support::{CoreProvider, FaultyBackplane, LineCodec, eventually, foreign, note, parse, runtime};
 use futures_util::future::join_all;
-use realtime_core::spi::{Backplane, Cursor, Epoch, Position, Registration, Take};
+use realtime_core::spi::{Backplane, Cursor, Position, Registration, Take};
 use realtime_core::{Drain, MemoryBackplane, OutboxConfig, RealtimeBroadcast, WindowConfig};
 use realtime_testkit::conformance::{Received, Setup, Visitor};
 
@@ -38,10 +38,6 @@ async fn send(provider: &CoreProvider, count: usize) {
     join_all((0..count).map(|n| provider.dispatcher.to_all(note(&n.to_string())))).await;
 }
 
-fn epoch_of(provider: &CoreProvider) -> Epoch {
-    provider.dispatcher.cursor(Position::START).epoch()
-}
-
 #[tokio::test(start_paused = true)]
 async fn reader_behind_gets_nothing_of_new_epoch() {
     // Also for a connection that is already closing, which may read the rest of its own epoch.
@@ -50,7 +46,7 @@ async fn reader_behind_gets_nothing_of_new_epoch() {
         let ann = provider.register(Visitor::user("ann")).await;
         let cursor = take_all(&ann).0[0].cursor.clone().unwrap();
         send(&provider, 20).await;
-        let old = epoch_of(&provider);
+        let old = provider.epoch();
         if drains {
             tokio::spawn({
                 let provider = provider.clone();
@@ -61,7 +57,7 @@ async fn reader_behind_gets_nothing_of_new_epoch() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         backplane.roll_back(Position::new(12)).await;
-        eventually("the node is in the new epoch", || epoch_of(&provider) != old).await;
+        eventually("the node is in the new epoch", || provider.epoch() != old).await;
         let (received, take) = take_all(&ann);
         assert!(matches!(take, Take::Closed(_)));
         let names: Vec<_> = received.iter().map(|received| &*received.name).collect();
@@ -89,7 +85,7 @@ async fn concurrent_reader_gets_nothing_of_new_epoch() {
         for _ in 0..11_000 {
             next.append(epoch, foreign(), None).await.unwrap();
         }
-        let old = epoch_of(&provider);
+        let old = provider.epoch();
         let reading = Arc::new(AtomicUsize::new(0));
         let readers = readers.into_iter().map(|connection| {
             let reading = Arc::clone(&reading);
@@ -107,13 +103,13 @@ async fn concurrent_reader_gets_nothing_of_new_epoch() {
         backplane.exchange(next);
         // The rejected append reveals the new epoch, unless the periodic check was faster.
         let sent = provider.dispatcher.to_all(note("x")).await;
-        assert!(sent.is_err() || epoch_of(&provider) != old, "{sent:?}");
+        assert!(sent.is_err() || provider.epoch() != old, "{sent:?}");
         for reader in readers {
             let received = reader.await.unwrap();
             for cursor in received.iter().filter_map(|received| received.cursor.as_deref()) {
                 assert_eq!(cursor.parse::<Cursor>().unwrap().epoch(), old, "{:?}", received.last());
             }
         }
-        eventually("the node is ready again", || epoch_of(&provider) != old && provider.dispatcher.is_ready()).await;
+        eventually("the node is ready again", || provider.epoch() != old && provider.dispatcher.is_ready()).await;
     }
 }

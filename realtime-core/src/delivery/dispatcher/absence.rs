@@ -103,7 +103,7 @@ impl<C: Codec> Dispatcher<C> {
     }
 
     async fn append_for_all(&self, body: Body) -> Result<()> {
-        self.append_for(Providers::ALL, EventId::random(), body, None).await.map(drop)
+        self.open_log()?.append(Providers::ALL, EventId::random(), body, None).await.map(drop)
     }
 
     /// Returns whether the directory has a connection of this user, with any provider.

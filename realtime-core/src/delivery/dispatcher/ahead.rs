@@ -11,8 +11,6 @@ use crate::values::refusal::{Refusal, RefusalKind};
 
 /// The time that this node may take to read up to the position of a client.
 const CATCH_UP: Duration = Duration::from_secs(5);
-/// The time after which a log that does not say how far it reaches is asked again.
-const RETRY: Duration = Duration::from_millis(50);
 
 impl<C: Codec> Dispatcher<C> {
     /// Waits until this node has read up to the position of a presented cursor, if the log reaches
@@ -23,14 +21,8 @@ impl<C: Codec> Dispatcher<C> {
     /// reaches: the client keeps its cursor, and tries again.
     pub(super) async fn catch_up_with(&self, cursor: Option<&str>) -> Result<(), Refusal> {
         let Some(runtime) = self.runtime.get().filter(|_| self.unread(cursor).is_some()) else { return Ok(()) };
-        let backplane = runtime.log.backplane();
         let read = async {
-            let state = loop {
-                match backplane.state().await {
-                    Ok(state) => break state,
-                    Err(_) => tokio::time::sleep(RETRY).await,
-                }
-            };
+            let state = runtime.log.state_when_answered().await;
             let is_in_log = |position| state.epoch == self.life().epoch() && position <= state.last;
             if self.unread(cursor).is_some_and(is_in_log) {
                 runtime.log.until_read(|| self.unread(cursor).is_none()).await;

@@ -1,43 +1,16 @@
-//! Users' rooms: joins and leaves are records for every provider.
+//! The rooms of users and of connections, as the hub of this node has them.
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
-
 use crate::delivery::dispatcher::Dispatcher;
+use crate::delivery::room_membership::room_membership;
 use crate::log::tracker::Change;
-use crate::traits::broadcast::RoomMembership;
 use crate::traits::codec::Codec;
 use crate::values::connection::ConnectionId;
 use crate::values::error::Result;
 use crate::values::member::Member;
 
-#[async_trait]
-impl<C: Codec> RoomMembership for Arc<Dispatcher<C>> {
-    async fn join_room(&self, user: &str, room: &str) -> Result<()> {
-        self.open_log()?.join_room(user, None, room).await.map(drop)
-    }
-
-    async fn leave_room(&self, user: &str, room: &str) -> Result<()> {
-        self.open_log()?.leave_room(user, None, room).await.map(drop)
-    }
-
-    async fn user_rooms(&self, user: &str) -> Result<Vec<String>> {
-        self.rooms_of(&Member::bare(user))
-    }
-
-    async fn join_room_in(&self, tenant: &str, user: &str, room: &str) -> Result<()> {
-        self.open_log()?.join_room(user, Some(tenant), room).await.map(drop)
-    }
-
-    async fn leave_room_in(&self, tenant: &str, user: &str, room: &str) -> Result<()> {
-        self.open_log()?.leave_room(user, Some(tenant), room).await.map(drop)
-    }
-
-    async fn user_rooms_in(&self, tenant: &str, user: &str) -> Result<Vec<String>> {
-        self.rooms_of(&Member::of_tenant(tenant, user))
-    }
-}
+room_membership!(impl<C: Codec> for Arc<Dispatcher<C>>);
 
 impl<C: Codec> Dispatcher<C> {
     /// Adds a connection of this node to a room, from the current position on; `false` if it was in

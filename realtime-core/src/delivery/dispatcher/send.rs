@@ -10,10 +10,9 @@ use async_trait::async_trait;
 use crate::delivery::dispatcher::Dispatcher;
 use crate::delivery::hub::Outcome;
 use crate::log::handle::Log;
-use crate::log::record::{Body, Providers};
+use crate::log::record::Body;
 use crate::traits::broadcast::RealtimeBroadcast;
 use crate::traits::codec::Codec;
-use crate::values::ack::Ask;
 use crate::values::config::RoomDelivery;
 use crate::values::error::{Error, Result};
 use crate::values::event::Event;
@@ -30,7 +29,7 @@ impl<C: Codec> RealtimeBroadcast for Arc<Dispatcher<C>> {
         if event.is_volatile() || matches!(target.scope(), Scope::Connection(_)) {
             return self.send_now(id, target, event).await;
         }
-        self.append(id, Body::Event { target, event, widen: true }, None).await
+        self.append(id, Body::Event { target, event, widen: true }).await
     }
 }
 
@@ -79,19 +78,8 @@ impl<C: Codec> Dispatcher<C> {
     }
 
     /// Appends a record for this provider alone, and waits until this node has applied it.
-    pub(crate) async fn append(&self, id: EventId, body: Body, ask: Option<Arc<Ask>>) -> Result<Receipt> {
-        self.append_for(self.only.clone(), id, body, ask).await
-    }
-
-    /// Appends a record for these providers, and waits until this node has applied it.
-    pub(crate) async fn append_for(
-        &self,
-        providers: Providers,
-        id: EventId,
-        body: Body,
-        ask: Option<Arc<Ask>>,
-    ) -> Result<Receipt> {
-        let receipt = self.open_log()?.append(providers, id, body, ask).await?;
+    pub(crate) async fn append(&self, id: EventId, body: Body) -> Result<Receipt> {
+        let receipt = self.open_log()?.append(self.only.clone(), id, body, None).await?;
         tracing::trace!(provider = self.config().provider, event = %id, position = ?receipt.position, "sent");
         Ok(receipt)
     }

@@ -1,7 +1,7 @@
 use realtime_core::spi::Cursor;
 use realtime_core::{ConnectionId, RealtimeBroadcast};
 use realtime_testkit::conformance::{ClientUnderTest, Ended, Received, Visitor};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Client, CoreProvider, in_time, note};
 
@@ -88,4 +88,15 @@ impl Guest {
     pub fn position(&self) -> u64 {
         self.cursor.parse::<Cursor>().unwrap().position().get()
     }
+}
+
+/// Returns whether a client with this cursor resumes, and the reason in its `connected` event.
+pub async fn outcome(provider: &CoreProvider, cursor: &str) -> (bool, String) {
+    let guest = Guest::by_sink(provider, Visitor::user("ann").with_cursor(cursor)).await;
+    (guest.welcome["resumed"] == json!(true), guest.welcome["reason"].as_str().unwrap().to_owned())
+}
+
+/// Returns an [`outcome`] to compare with.
+pub fn expected(resumed: bool, reason: &str) -> (bool, String) {
+    (resumed, reason.to_owned())
 }

@@ -17,7 +17,7 @@ mod provider;
 
 pub use client::{Client, Message, Wire};
 pub use codec::{LineCodec, parse, take_all};
-pub use guest::Guest;
+pub use guest::{Guest, expected, outcome};
 pub use log::{Logged, read_log};
 pub use online::until_online;
 pub use provider::{CoreProvider, foreign, note, refused, runtime};

@@ -1,10 +1,11 @@
 use std::sync::Arc;
 
 use realtime_core::spi::{
-    Admitted, Backplane, Dispatched, Dispatcher, DispatcherConfig, Record, Registration, Runtime, SessionOutlet,
+    Admitted, Backplane, Dispatched, Dispatcher, DispatcherConfig, Epoch, Position, Record, Registration, Runtime,
+    SessionOutlet,
 };
 use realtime_core::{
-    Capabilities, ConnectRequest, Event, EventId, RealtimeBroadcast, RealtimeProvider, Refusal, Target,
+    Capabilities, ConnectRequest, Event, EventId, MemoryBackplane, RealtimeBroadcast, RealtimeProvider, Refusal, Target,
 };
 use realtime_testkit::conformance::{Refused, Setup, Visitor, VisitorAuthenticator, VisitorPolicy};
 
@@ -45,11 +46,23 @@ impl CoreProvider {
         Self::attached(Setup::default(), runtime().with_backplane(backplane)).await
     }
 
+    /// Starts such a provider with the default settings, on a log that can fail.
+    pub async fn on_faulty() -> (FaultyBackplane, Self) {
+        let backplane = FaultyBackplane::new(MemoryBackplane::default());
+        let provider = Self::on(backplane.clone()).await;
+        (backplane, provider)
+    }
+
     /// Starts such a provider with this runtime.
     pub async fn attached(setup: Setup, runtime: Runtime) -> Self {
         let provider = Self::full(setup);
         provider.attach(runtime).await.unwrap();
         provider
+    }
+
+    /// Returns the epoch of the log as this node knows it.
+    pub fn epoch(&self) -> Epoch {
+        self.dispatcher.cursor(Position::START).epoch()
     }
 
     /// Registers a visitor's connection, whose outbox the test takes from.
