@@ -12,44 +12,29 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::connector::{Connection, RESPONSE};
+use crate::connector::RESPONSE;
 use crate::error::{Fault, code};
-use crate::link::Link;
+
+/// A message that is answered.
+pub(crate) struct Request<'a> {
+    pub(crate) subject: &'a str,
+    pub(crate) headers: Option<HeaderMap>,
+    pub(crate) payload: Bytes,
+    /// The longest time until the answer.
+    pub(crate) limit: Duration,
+}
+
+impl<'a> Request<'a> {
+    /// Creates a request without headers, with the limit of all that need no other one.
+    fn new(subject: &'a str, payload: impl Into<Bytes>) -> Self {
+        Self { subject, headers: None, payload: payload.into(), limit: RESPONSE }
+    }
+}
 
 /// A way to send requests.
 pub(crate) trait Requests: Sync {
-    /// Sends a message that is answered, and returns the answer.
-    fn request(
-        &self,
-        subject: &str,
-        headers: Option<HeaderMap>,
-        payload: Bytes,
-        limit: Duration,
-    ) -> impl Future<Output = Result<Message, Fault>> + Send;
-}
-
-impl Requests for Link {
-    async fn request(
-        &self,
-        subject: &str,
-        headers: Option<HeaderMap>,
-        payload: Bytes,
-        limit: Duration,
-    ) -> Result<Message, Fault> {
-        Self::request(self, subject, headers, payload, limit).await
-    }
-}
-
-impl Requests for Connection {
-    async fn request(
-        &self,
-        subject: &str,
-        headers: Option<HeaderMap>,
-        payload: Bytes,
-        limit: Duration,
-    ) -> Result<Message, Fault> {
-        Self::request(self, subject, headers, payload, limit).await
-    }
+    /// Sends a message, and returns the answer.
+    fn request(&self, request: Request<'_>) -> impl Future<Output = Result<Message, Fault>> + Send;
 }
 
 /// The answer to a stored message.
@@ -149,7 +134,7 @@ pub(crate) async fn ask<T: DeserializeOwned>(
     request: &(impl Serialize + Sync),
 ) -> Result<T, Fault> {
     let payload = serde_json::to_vec(request).map_err(|_| Fault::Unexpected("a request that cannot be written"))?;
-    let answer = requests.request(&format!("$JS.API.{what}"), None, payload.into(), RESPONSE).await?;
+    let answer = requests.request(Request::new(&format!("$JS.API.{what}"), payload)).await?;
     read(&answer.payload)
 }
 
@@ -184,7 +169,8 @@ pub(crate) async fn store(
     payload: Bytes,
     limit: Duration,
 ) -> Result<Stored, Fault> {
-    read(&requests.request(subject, Some(headers), payload, limit).await?.payload)
+    let request = Request { subject, headers: Some(headers), payload, limit };
+    read(&requests.request(request).await?.payload)
 }
 
 /// Stores a message if the last one with its subject has this sequence, 0 for none.
@@ -234,7 +220,7 @@ pub(crate) async fn until_complete(requests: &impl Requests, stream: &str, subje
         // What answers this is the last part of a stream. In a cluster it can be any of its servers,
         // so that nothing is read in this way.
         let request = json!({ "last_by_subj": subject }).to_string();
-        requests.request(&format!("$JS.API.DIRECT.GET.{stream}"), None, request.into(), RESPONSE).await?;
+        requests.request(Request::new(&format!("$JS.API.DIRECT.GET.{stream}"), request)).await?;
     }
     Ok(())
 }

@@ -1,12 +1,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::{Client, ConnectOptions, Event, HeaderMap, Message, Request, ServerAddr};
-use bytes::Bytes;
-use realtime_core::spi::random_between;
+use async_nats::{Client, ConnectOptions, Event, HeaderMap, Message, ServerAddr};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use crate::api::{Request, Requests};
 use crate::config::{Credentials, NatsConfig};
 use crate::error::Fault;
 
@@ -17,8 +16,8 @@ pub(crate) const RESPONSE: Duration = Duration::from_millis(1500);
 const PING: Duration = Duration::from_secs(1);
 /// The requests that wait to be written to a connection before their callers wait.
 const QUEUE: usize = 1024;
-const FIRST_RETRY: Duration = Duration::from_millis(50);
-const LAST_RETRY: Duration = Duration::from_secs(1);
+/// The longest delay between two attempts to connect.
+pub(crate) const RETRY: Duration = Duration::from_secs(1);
 
 /// The way to one or several servers. Printed as hosts and ports, without the credentials.
 #[derive(Clone)]
@@ -146,18 +145,12 @@ fn decode(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-impl Connection {
-    /// Sends a message that is answered, and returns the answer.
-    pub(crate) async fn request(
-        &self,
-        subject: &str,
-        headers: Option<HeaderMap>,
-        payload: Bytes,
-        limit: Duration,
-    ) -> Result<Message, Fault> {
+impl Requests for Connection {
+    async fn request(&self, request: Request<'_>) -> Result<Message, Fault> {
+        let Request { subject, headers, payload, limit } = request;
         self.check_open()?;
         self.check_size(headers.as_ref(), payload.len())?;
-        let mut request = Request::new().payload(payload).timeout(Some(limit));
+        let mut request = async_nats::Request::new().payload(payload).timeout(Some(limit));
         if let Some(headers) = headers {
             request = request.headers(headers);
         }
@@ -171,7 +164,9 @@ impl Connection {
             _ = broken.wait_for(|broken| *broken) => Err(Fault::Disconnected(self.address.to_string())),
         }
     }
+}
 
+impl Connection {
     /// Returns an error if the connection is known to be broken: nothing may be given to it then.
     pub(crate) fn check_open(&self) -> Result<(), Fault> {
         if self.is_broken() { Err(Fault::NotConnected(self.address.to_string())) } else { Ok(()) }
@@ -212,22 +207,6 @@ impl Connection {
 impl std::fmt::Debug for Connector {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.0.address)
-    }
-}
-
-/// Delays between attempts to connect, which double up to a bound, each with a random part: nodes
-/// that lost the same server do not all return at the same moment.
-#[derive(Debug)]
-pub(crate) struct Retry(Duration);
-
-impl Retry {
-    pub(crate) fn new() -> Self {
-        Self(FIRST_RETRY)
-    }
-
-    pub(crate) async fn wait(&mut self) {
-        tokio::time::sleep(random_between(self.0 / 2, self.0)).await;
-        self.0 = (self.0 * 2).min(LAST_RETRY);
     }
 }
 

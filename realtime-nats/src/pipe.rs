@@ -7,10 +7,10 @@ use bytes::Bytes;
 use futures_core::stream::BoxStream;
 use futures_util::{StreamExt, stream};
 use realtime_core::NodeId;
-use realtime_core::spi::{Incarnation, Stored};
+use realtime_core::spi::{Backoff, Incarnation, Stored};
 use tokio::time::timeout;
 
-use crate::connector::{Connection, Connector, RESPONSE, Retry};
+use crate::connector::{Connection, Connector, RESPONSE, RETRY};
 use crate::error::Fault;
 
 /// A subscription on a connection of its own, made anew when it breaks; what was published
@@ -145,9 +145,9 @@ impl Subscription {
                 return message;
             }
             self.open = None;
-            let mut retry = Retry::new();
+            let mut backoff = Backoff::new(RETRY);
             while self.open.is_none() {
-                retry.wait().await;
+                backoff.wait().await;
                 match open(&self.connector, &self.subjects).await {
                     Ok(open) => self.open = Some(open),
                     Err(error) => tracing::debug!(%error, "no subscription to the pipe"),

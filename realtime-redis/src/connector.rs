@@ -1,6 +1,5 @@
 use std::time::Duration;
 
-use realtime_core::spi::random_between;
 use redis::aio::{MultiplexedConnection, PubSub};
 use redis::{AsyncConnectionConfig, ConnectionInfo};
 
@@ -10,8 +9,8 @@ use crate::source::{self, Source, client};
 
 /// The requests that wait to be written to a connection before their callers wait.
 const PIPELINE: usize = 1024;
-const FIRST_RETRY: Duration = Duration::from_millis(50);
-const LAST_RETRY: Duration = Duration::from_secs(1);
+/// The longest delay between two attempts to connect.
+pub(crate) const RETRY: Duration = Duration::from_secs(1);
 
 /// The way to the primary of a log. Printed as host and port, without the credentials.
 #[derive(Clone)]
@@ -110,21 +109,5 @@ impl Connector {
 impl std::fmt::Debug for Connector {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.address)
-    }
-}
-
-/// Delays between attempts to connect, which double up to a bound, each with a random part: nodes
-/// that lost the same server do not all return at the same moment.
-#[derive(Debug)]
-pub(crate) struct Retry(Duration);
-
-impl Retry {
-    pub(crate) fn new() -> Self {
-        Self(FIRST_RETRY)
-    }
-
-    pub(crate) async fn wait(&mut self) {
-        tokio::time::sleep(random_between(self.0 / 2, self.0)).await;
-        self.0 = (self.0 * 2).min(LAST_RETRY);
     }
 }

@@ -3,11 +3,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_core::stream::BoxStream;
 use futures_util::{StreamExt, stream};
-use realtime_core::spi::Stored;
+use realtime_core::spi::{Backoff, Stored};
 use redis::ConnectionInfo;
 use redis::aio::{PubSubSink, PubSubStream};
 
-use crate::connector::{Connector, Retry};
+use crate::connector::{Connector, RETRY};
 use crate::error::Fault;
 use crate::limit::RESPONSE;
 
@@ -45,9 +45,9 @@ impl Subscription {
                 return message;
             }
             self.connection = None;
-            let mut retry = Retry::new();
+            let mut backoff = Backoff::new(RETRY);
             while self.connection.is_none() {
-                retry.wait().await;
+                backoff.wait().await;
                 match self.connector.subscribe(&self.channels).await {
                     Ok((address, connection)) => {
                         self.address = address;

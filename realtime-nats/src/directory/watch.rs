@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use realtime_core::spi::Backoff;
 use tokio::sync::watch;
 use tokio::time::{Duration, timeout};
 
 use super::mirror::Mirror;
 use crate::api;
-use crate::connector::Retry;
+use crate::connector::RETRY;
 use crate::error::Fault;
 use crate::reader::{Read, Reader, Start};
 use crate::store::Store;
@@ -66,20 +67,20 @@ impl Watched {
 /// Follows the entries without end. Each time it begins, it reads all of them anew, and each lease
 /// counts as renewed: nodes that could not renew theirs during an outage have time to do it.
 pub(super) async fn run(store: Arc<Store>, watched: Arc<Watched>) {
-    let mut retry = Retry::new();
+    let mut backoff = Backoff::new(RETRY);
     loop {
-        let Err(fault) = follow(&store, &watched, &mut retry).await;
+        let Err(fault) = follow(&store, &watched, &mut backoff).await;
         watched.set_outdated();
         tracing::debug!(error = %fault, "the directory is not up to date");
         if fault.is_missing_stream() {
             let [.., settings] = store.names.shared(&store.config);
             let _ = ensure(&store.link, &settings).await;
         }
-        retry.wait().await;
+        backoff.wait().await;
     }
 }
 
-async fn follow(store: &Store, watched: &Watched, retry: &mut Retry) -> Result<std::convert::Infallible, Fault> {
+async fn follow(store: &Store, watched: &Watched, backoff: &mut Backoff) -> Result<std::convert::Infallible, Fault> {
     let connection = store.connector.connect().await?;
     api::until_complete(&connection, &store.names.nodes, &store.names.node("none", "lease")).await?;
     let mut reader = Reader::open(connection, &store.names.nodes, Start::After(0), None).await?;
@@ -99,7 +100,7 @@ async fn follow(store: &Store, watched: &Watched, retry: &mut Retry) -> Result<s
         pending = batch.last().map_or(0, |last| last.pending);
     }
     watched.set(mirror);
-    *retry = Retry::new();
+    backoff.reset();
     loop {
         let batch = reader.next().await?;
         watched.change(|mirror| batch.iter().for_each(|read| apply(mirror, read)));
