@@ -9,7 +9,12 @@
 //!
 //! For the tests of a provider, a backplane or a directory:
 //!
-//! - **Conformance suites** ([`conformance`]): what must hold for each of them.
+//! - **Conformance suites** ([`conformance`]): what must hold for each of them. [`steps`] are what
+//!   the tests of a log consist of.
+#![cfg_attr(
+    all(feature = "clients", feature = "server"),
+    doc = "- **Suites for brokers** ([`brokers`]): what must hold while their servers fail."
+)]
 #![cfg_attr(
     feature = "server",
     doc = "- [`Served`] and [`TestServer`] (feature `server`): a provider, or any routes, on a free port."
@@ -18,8 +23,8 @@
 //!   closes.
 //! - [`FaultyBackplane`], [`FaultyDirectory`]: a log and a directory in memory that fail, lose
 //!   records or do not answer; [`Forwarding`] is a backplane with callbacks.
-//! - [`eventually`] and [`in_time`]: waits with a deadline. [`SeededRng`]: repeatable random
-//!   numbers.
+//! - [`eventually`] and [`in_time`]: waits with a deadline. [`Gate`]: handlers that wait for the
+//!   test. [`SeededRng`]: repeatable random numbers.
 //!
 //! Most tests of an application need only the recording provider:
 //!
@@ -60,18 +65,22 @@
 //! ```
 
 mod authenticators;
+#[cfg(all(feature = "clients", feature = "server"))]
+pub mod brokers;
 #[cfg(feature = "clients")]
 mod clients;
 pub mod conformance;
 mod faulty;
 mod faulty_directory;
 mod forwarding;
+mod gate;
 mod hook_log;
 mod mock;
 mod recording;
 mod seeded_rng;
 #[cfg(feature = "server")]
 mod server;
+pub mod steps;
 mod tcp;
 mod wait;
 
@@ -81,6 +90,7 @@ pub use clients::{ClientError, SseClient, SseEvent, SseItem, SseParser, WsClient
 pub use faulty::{AppendFault, FaultyBackplane};
 pub use faulty_directory::{FaultyDirectory, UpdateFault};
 pub use forwarding::Forwarding;
+pub use gate::Gate;
 pub use hook_log::{HookCall, HookLog};
 pub use mock::{
     MockAuthenticator, MockBackplane, MockDirectory, MockHandler, MockLifecycleHook, MockRealtimeBroadcast,

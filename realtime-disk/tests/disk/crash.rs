@@ -10,7 +10,8 @@ use realtime_core::spi::{Backplane, Position};
 use realtime_disk::{DiskBackplane, DiskConfig};
 use realtime_testkit::SeededRng;
 
-use crate::support::{append, open, open_with, record, state, texts};
+use crate::support::{open, open_with};
+use realtime_testkit::steps::{append, record, state, texts};
 
 /// The variable that makes this program a writer, with its directory.
 const WRITER: &str = "REALTIME_DISK_WRITER";

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use realtime_core::spi::{AppendError, Backplane};
 use realtime_core::{Error, EventId};
 
-use crate::support::{append_record, open, record, state, texts};
+use crate::support::open;
+use realtime_testkit::steps::{append_record, record, state, texts};
 
 /// A file system in memory, of 64 MiB.
 struct SmallDisk(PathBuf);

@@ -3,7 +3,8 @@ use std::time::Duration;
 use realtime_core::Error;
 use realtime_disk::{DiskBackplane, DiskConfig};
 
-use crate::support::{append, open, open_with, texts};
+use crate::support::{open, open_with};
+use realtime_testkit::steps::{append, texts};
 
 #[tokio::test]
 async fn second_process_gets_an_error_with_path_and_pid() {

@@ -5,7 +5,8 @@ use realtime_core::{Error, EventId};
 use realtime_disk::{DiskBackplane, DiskConfig, SyncMode};
 use realtime_testkit::in_time;
 
-use crate::support::{append, append_record, key, open, open_with, record, state, text, texts};
+use crate::support::{open, open_with};
+use realtime_testkit::steps::{append, append_record, key, record, state, text, texts};
 
 #[tokio::test]
 async fn log_is_the_same_after_a_restart() {

@@ -3,23 +3,22 @@ use std::time::Duration;
 use realtime_core::EventId;
 use realtime_core::spi::{Backplane, Position, Record};
 use realtime_nats::NatsConfig;
+use realtime_testkit::brokers::BrokerUnderTest;
 use realtime_testkit::in_time;
+use realtime_testkit::steps::{append, append_numbers, append_record, entries, follow, key, record, state, texts};
 
 use crate::server::Server;
-use crate::support::{append, append_record, connect_with, entries, key, record, state, texts};
+use crate::support::{connect, connect_with};
+
+realtime_testkit::broker_tests!(Server; bounds);
 
 #[tokio::test]
-async fn log_keeps_exactly_as_many_records() {
+async fn node_that_connects_sets_the_bounds() {
     let server = Server::start().await;
-    let log = connect_with(&server, NatsConfig::default().with_records(5)).await;
-    for n in 1..=20 {
-        append(&log, &n.to_string()).await;
-        let kept = state(&log).await;
-        assert_eq!(kept.last.get() - kept.start.get(), n.min(5));
-    }
-    assert_eq!(texts(&log).await, ["16", "17", "18", "19", "20"]);
+    let log = connect(&server).await;
+    append_numbers(&log, 3).await;
     connect_with(&server, NatsConfig::default().with_records(1)).await;
-    assert_eq!(texts(&log).await, ["20"], "the bound of the node that connected last");
+    assert_eq!(texts(&log).await, ["3"]);
 }
 
 #[tokio::test]
@@ -63,21 +62,6 @@ async fn old_records_are_dropped_and_the_newest_stays() {
 }
 
 #[tokio::test]
-async fn oldest_of_too_many_keys_is_forgotten() {
-    let server = Server::start().await;
-    let log = connect_with(&server, NatsConfig::default().with_keys(2)).await;
-    let long = Duration::from_secs(60);
-    for number in 1..=3 {
-        append_record(&log, record("keyed"), Some(key(number, long))).await.unwrap();
-    }
-    for (number, known) in [(2, true), (3, true), (1, false)] {
-        let answer = append_record(&log, record("keyed"), Some(key(number, long))).await.unwrap();
-        assert_eq!(answer.repeated, known, "key {number}");
-    }
-    assert_eq!(server.count("realtime_keys").await, 2);
-}
-
-#[tokio::test]
 async fn expired_key_behind_a_valid_one_starts_again() {
     let server = Server::start().await;
     let log = connect_with(&server, NatsConfig::default()).await;
@@ -92,21 +76,6 @@ async fn expired_key_behind_a_valid_one_starts_again() {
 }
 
 #[tokio::test]
-async fn range_of_many_records_has_no_gap() {
-    let server = Server::start().await;
-    let log = connect_with(&server, NatsConfig::default()).await;
-    let epoch = state(&log).await.epoch;
-    for _ in 0..1_300 {
-        in_time("an append", log.append(epoch, record("x"), None)).await.unwrap();
-    }
-    let all = entries(&log).await;
-    let positions: Vec<_> = all.iter().map(|entry| entry.position.get()).collect();
-    assert_eq!(positions, (1..=1_300).collect::<Vec<_>>());
-    assert_eq!(log.range(Position::new(100), 700).await.unwrap(), all[100..800]);
-    assert_eq!(log.range(Position::new(9_999), 700).await.unwrap(), []);
-}
-
-#[tokio::test]
 async fn range_of_large_records_has_all() {
     let server = Server::start().await;
     let log = connect_with(&server, NatsConfig::default()).await;
@@ -114,5 +83,5 @@ async fn range_of_large_records_has_all() {
         append(&log, &"x".repeat(1_000_000)).await;
     }
     assert_eq!(entries(&log).await.len(), 30);
-    assert_eq!(crate::support::follow(&log, Position::START, 30).await.len(), 30);
+    assert_eq!(follow(&log, Position::START, 30).await.len(), 30);
 }

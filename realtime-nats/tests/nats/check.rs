@@ -3,11 +3,13 @@ use std::time::Duration;
 use realtime_core::spi::{Backplane, Directory, Position};
 use realtime_core::{Error, NodeId, NodeInfo};
 use realtime_nats::{NatsBackplane, NatsConfig};
+use realtime_testkit::brokers::BrokerUnderTest;
 use realtime_testkit::in_time;
+use realtime_testkit::steps::{append, append_record, assert_nothing_shared, follow, key, record, texts};
 
 use crate::operator::Operator;
 use crate::server::Server;
-use crate::support::{append, append_record, connect, connect_with, key, log_stream, record, state, texts};
+use crate::support::{connect, connect_with, log_stream};
 
 /// Connects, and returns the error.
 async fn refused(url: &str, config: NatsConfig) -> Error {
@@ -103,10 +105,10 @@ async fn token_is_accepted() {
 async fn credentials_file_is_accepted() {
     let operator = Operator::new();
     let server = Server::start_with(&operator.settings()).await;
-    let path = server.directory().join("user.creds");
+    let path = server.path().join("user.creds");
     std::fs::write(&path, operator.credentials()).unwrap();
     append(&connect_with(&server, NatsConfig::default().with_credentials_file(&path)).await, "1").await;
-    let missing = server.directory().join("missing.creds");
+    let missing = server.path().join("missing.creds");
     let error = refused(&server.url(), NatsConfig::default().with_credentials_file(missing)).await;
     assert!(matches!(error, Error::Config(_)) && error.to_string().contains("missing.creds"), "{error}");
 }
@@ -131,20 +133,7 @@ async fn prefixes_share_nothing() {
     let server = Server::start().await;
     let named = |prefix: &str| connect_with(&server, NatsConfig::default().with_prefix(prefix));
     let (one, other) = (named("one").await, named("one_log").await);
-    let node = NodeId::random();
-    let mut pipe = other.subscribe(node).await.unwrap();
-    append(&one, "1").await;
-    one.publish(record("from one"), None).await.unwrap();
-    one.publish(record("from one"), Some(node)).await.unwrap();
-    other.publish(record("from other"), None).await.unwrap();
-    let heard = in_time("a message", futures_util::StreamExt::next(&mut pipe)).await.unwrap();
-    let heard = heard.decode().unwrap();
-    assert_eq!(&heard.event().unwrap().1.payload().bytes()[..], b"from other");
-    assert!(texts(&other).await.is_empty());
-    assert_ne!(state(&one).await.epoch, state(&other).await.epoch);
-    let keyed = key(1, Duration::from_secs(60));
-    append_record(&one, record("keyed"), Some(keyed)).await.unwrap();
-    assert!(!append_record(&other, record("keyed"), Some(keyed)).await.unwrap().repeated);
+    assert_nothing_shared(&one, &other).await;
 }
 
 #[tokio::test]
@@ -180,7 +169,7 @@ async fn documented_rights_are_enough() {
     let mut pipe = log.subscribe(node).await.unwrap();
     log.publish(record("here"), Some(node)).await.unwrap();
     in_time("a message", futures_util::StreamExt::next(&mut pipe)).await.unwrap();
-    assert_eq!(crate::support::follow(&log, Position::START, 2).await.len(), 2);
+    assert_eq!(follow(&log, Position::START, 2).await.len(), 2);
     log.probe().await.unwrap();
     log.rooms(Position::START).await.unwrap();
     log.directory().update(&NodeInfo::new(node), &[], Duration::from_secs(9)).await.unwrap();

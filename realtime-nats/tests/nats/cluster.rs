@@ -3,10 +3,11 @@ use std::time::Duration;
 
 use realtime_core::spi::Position;
 use realtime_nats::{NatsBackplane, NatsConfig};
+use realtime_testkit::brokers::BrokerUnderTest;
 use realtime_testkit::in_time;
+use realtime_testkit::steps::{append_until_ok, follow, state, state_again, text, timed_append};
 
 use crate::server::Server;
-use crate::support::{append_until_ok, follow, state, state_again, text, timed_append};
 
 /// Starts three servers that are one cluster.
 async fn start() -> Vec<Server> {

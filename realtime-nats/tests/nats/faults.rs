@@ -1,98 +1,20 @@
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use realtime_core::spi::{AppendError, Backplane, Position};
+use realtime_core::spi::{AppendError, Backplane};
 use realtime_nats::NatsConfig;
+use realtime_testkit::brokers::BrokerUnderTest;
 use realtime_testkit::in_time;
+use realtime_testkit::steps::{append, append_record, entries, key, record, state_again, texts};
 
 use crate::server::Server;
-use crate::support::{
-    PROMISE, append, append_record, append_until_ok, connect, connect_with, entries, follow, key, record, state,
-    state_again, text, texts, timed_append,
-};
+use crate::support::{connect, connect_with, log_stream};
 
-#[tokio::test]
-async fn killed_server_returns_with_all_that_was_answered() {
-    let mut server = Server::start().await;
-    let log = connect(&server).await;
-    let before = state(&log).await;
-    let writer = log.clone();
-    let writing = tokio::spawn(async move {
-        let mut answered = Vec::new();
-        for n in 0..3_000 {
-            if let Ok(appended) = timed_append(&writer, before.epoch, &n.to_string()).await {
-                answered.push((appended.position, n.to_string()));
-            } else {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        }
-        answered
-    });
-    let mut read = follow(&log, Position::START, 200).await;
-    server.kill();
-    server.restart().await;
-    let answered = writing.await.unwrap();
-    let last = append_until_ok(&log, before.epoch, "end").await;
-    read.extend(follow(&log, read.last().unwrap().position, last.get() as usize - read.len()).await);
-    let positions: Vec<_> = read.iter().map(|entry| entry.position.get()).collect();
-    assert_eq!(positions, (1..=last.get()).collect::<Vec<_>>());
-    for (position, expected) in &answered {
-        assert_eq!(text(&read[position.get() as usize - 1]), *expected, "{position}");
-    }
-    assert!(answered.len() > 100, "{}", answered.len());
-    assert_eq!(state(&log).await.epoch, before.epoch);
-}
-
-#[tokio::test]
-async fn suspended_server_makes_an_append_unknown_within_2_s() {
-    let server = Server::start().await;
-    let log = connect(&server).await;
-    let epoch = state(&log).await.epoch;
-    append(&log, "1").await;
-    server.suspend();
-    let since = Instant::now();
-    let first = timed_append(&log, epoch, "2").await;
-    assert!(matches!(first, Err(AppendError::Unknown(_))), "{first:?}");
-    let mut refused = 0;
-    while since.elapsed() < Duration::from_secs(8) {
-        match timed_append(&log, epoch, "during").await {
-            Err(AppendError::Unknown(_)) => {}
-            Err(AppendError::Refused(_)) => refused += 1,
-            other => panic!("expected an outage, got {other:?}"),
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    assert!(refused > 0, "expected a connection that is given up");
-    server.resume();
-    let last = append_until_ok(&log, epoch, "3").await;
-    let read = follow(&log, Position::START, last.get() as usize).await;
-    assert_eq!((text(&read[0]), text(read.last().unwrap())), ("1".to_owned(), "3".to_owned()));
-    assert_eq!(state(&log).await.epoch, epoch);
-}
-
-#[tokio::test]
-async fn unknown_append_that_is_retried_with_its_key_is_there_once() {
-    let server = Server::start().await;
-    let log = connect(&server).await;
-    let epoch = state(&log).await.epoch;
-    let keyed = key(1, Duration::from_secs(60));
-    server.suspend();
-    let first = tokio::time::timeout(PROMISE, log.append(epoch, record("keyed"), Some(keyed))).await.unwrap();
-    assert!(first.is_err(), "{first:?}");
-    server.resume();
-    let retried = async {
-        while log.append(epoch, record("keyed"), Some(keyed)).await.is_err() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    in_time("an append that succeeds", retried).await;
-    append(&log, "end").await;
-    assert_eq!(texts(&log).await, ["keyed", "end"]);
-}
+realtime_testkit::broker_tests!(Server; faults);
 
 /// Returns the only key, without the position that says that its record is in the log, as a node
 /// leaves it that ends before it has the answer.
 async fn leave_key_open(server: &Server, log: &realtime_nats::NatsBackplane) {
-    let life = crate::support::log_stream(server).await.replace("realtime_log_", "");
+    let life = log_stream(server).await.replace("realtime_log_", "");
     let subject = format!("realtime.keys.{life}.{}", "01".repeat(16));
     let found = server.ask("STREAM.MSG.GET.realtime_keys", &format!(r#"{{"last_by_subj":"{subject}"}}"#)).await;
     let entry = entries(log).await.first().map(|entry| entry.id.to_string()).unwrap_or_default();
@@ -152,32 +74,6 @@ async fn keys_are_known_after_a_restart_without_their_records() {
     };
     assert_eq!(in_time("an answer", again).await, first.as_repeated());
     assert_eq!(texts(&log).await, ["1", "2"]);
-}
-
-#[tokio::test]
-async fn append_without_a_server_has_an_outcome_within_2_s() {
-    let mut server = Server::start().await;
-    let log = connect(&server).await;
-    let epoch = state(&log).await.epoch;
-    append(&log, "before").await;
-    server.kill();
-    let (since, mut refused) = (Instant::now(), 0);
-    while since.elapsed() < Duration::from_secs(2) {
-        match timed_append(&log, epoch, "refused").await {
-            Err(AppendError::Refused(_)) => refused += 1,
-            Err(AppendError::Unknown(_)) => {}
-            other => panic!("expected an outage, got {other:?}"),
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    assert!(refused > 0, "expected refusals");
-    assert!(log.state().await.is_err() && log.publish(record("x"), None).await.is_err());
-    server.restart().await;
-    append_until_ok(&log, epoch, "after").await;
-    let mut kept = texts(&log).await;
-    // An attempt with an unknown outcome can have been one more.
-    kept.dedup();
-    assert_eq!(kept, ["before", "after"], "nothing reached a server that is not there");
 }
 
 #[tokio::test]

@@ -5,9 +5,11 @@ use std::time::{Duration, Instant, SystemTime};
 use futures_util::StreamExt;
 use realtime_core::spi::{Backplane, Directory, DirectoryChange, Position};
 use realtime_core::{ConnectionId, NodeId, NodeInfo, OnlineIn, OnlineUser, Presence};
+use realtime_testkit::brokers::BrokerUnderTest;
+use realtime_testkit::steps::{append_until_ok, record, state};
 
 use crate::server::Server;
-use crate::support::{append_until_ok, connect, record, state};
+use crate::support::connect;
 
 async fn appends_per_second(log: &realtime_nats::NatsBackplane, tasks: usize) -> f64 {
     let epoch = state(log).await.epoch;

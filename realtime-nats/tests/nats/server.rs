@@ -2,13 +2,20 @@ use std::io::ErrorKind;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::sync::Arc;
 
+use async_trait::async_trait;
+use realtime_core::spi::{Directory, LogBounds};
+use realtime_nats::{NatsBackplane, NatsConfig};
+use realtime_testkit::brokers::{BrokerUnderTest, until_answering};
 use realtime_testkit::in_time;
+use realtime_ws::{WsConfig, WsProvider};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
+
+use crate::support::connect_with;
 
 /// A server in a directory of its own; it ends with this value.
 pub(crate) struct Server {
@@ -18,11 +25,6 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts a server that keeps its streams in files, and takes messages of 8 MiB.
-    pub(crate) async fn start() -> Self {
-        Self::start_with("max_payload: 8MB\njetstream {}").await
-    }
-
     /// Starts a server with these settings; JetStream keeps its files in the server's directory.
     pub(crate) async fn start_with(settings: &str) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
@@ -33,7 +35,7 @@ impl Server {
         std::fs::write(directory.path().join("server.conf"), text).expect("the settings");
         let child = spawn(directory.path());
         let mut server = Self { child, directory, port };
-        server.wait().await;
+        until_answering(&mut server.child, port, answers).await;
         server
     }
 
@@ -51,34 +53,9 @@ impl Server {
         self.child.id().to_string()
     }
 
-    /// Returns the directory of its streams.
-    pub(crate) fn store(&self) -> PathBuf {
-        self.directory.path().join("store")
-    }
-
-    pub(crate) fn directory(&self) -> &Path {
+    /// Returns the directory of its files.
+    pub(crate) fn path(&self) -> &Path {
         self.directory.path()
-    }
-
-    /// Kills the server: it writes nothing more.
-    pub(crate) fn kill(&mut self) {
-        self.child.kill().expect("killed");
-        self.child.wait().expect("ended");
-    }
-
-    /// Starts the server again, with the files that it has.
-    pub(crate) async fn restart(&mut self) {
-        self.child = spawn(self.directory.path());
-        self.wait().await;
-    }
-
-    /// Stops the process, which then neither answers nor ends.
-    pub(crate) fn suspend(&self) {
-        self.signal(Signal::STOP);
-        // Its threads may still be running, on other processors.
-        while !self.threads().iter().all(|state| state == "T") {
-            std::thread::yield_now();
-        }
     }
 
     /// Returns the states of its threads.
@@ -87,10 +64,6 @@ impl Server {
         let stats = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("stat")).ok());
         // Behind the name, which is in parentheses.
         stats.filter_map(|stat| stat.rsplit(')').next()?.split_whitespace().next().map(str::to_owned)).collect()
-    }
-
-    pub(crate) fn resume(&self) {
-        self.signal(Signal::CONT);
     }
 
     fn signal(&self, signal: Signal) {
@@ -121,18 +94,67 @@ impl Server {
     pub(crate) async fn count(&self, stream: &str) -> u64 {
         self.ask(&format!("STREAM.INFO.{stream}"), "{}").await["state"]["messages"].as_u64().unwrap()
     }
+}
 
-    /// Waits until the server accepts connections.
-    async fn wait(&mut self) {
-        let answers = async {
-            while !answers(self.port).await {
-                if let Ok(Some(status)) = self.child.try_wait() {
-                    panic!("the server on port {} ended: {status}", self.port);
-                }
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        in_time("a server that answers", answers).await;
+#[async_trait]
+impl BrokerUnderTest for Server {
+    type Backplane = NatsBackplane;
+    type Provider = WsProvider;
+
+    // The key is created before its record is sent.
+    const APPENDS_WITH_KEY_AT_ONCE: bool = false;
+    const KEEPS_RECORDS_OF_OLD_EPOCHS: bool = false;
+
+    /// Starts a server that keeps its streams in files, and takes messages of 8 MiB.
+    async fn start() -> Self {
+        Self::start_with("max_payload: 8MB\njetstream {}").await
+    }
+
+    async fn connect(&self, bounds: LogBounds) -> NatsBackplane {
+        connect_with(self, NatsConfig::default().with_records(bounds.records).with_keys(bounds.keys)).await
+    }
+
+    fn directory(log: &NatsBackplane) -> Arc<dyn Directory> {
+        Arc::new(log.directory())
+    }
+
+    fn provider() -> WsProvider {
+        WsProvider::new(WsConfig::default())
+    }
+
+    fn files(&self) -> PathBuf {
+        self.directory.path().join("store")
+    }
+
+    fn process(&mut self) -> &mut Child {
+        &mut self.child
+    }
+
+    async fn restart(&mut self) {
+        self.child = spawn(self.directory.path());
+        until_answering(&mut self.child, self.port, answers).await;
+    }
+
+    fn suspend(&self) {
+        self.signal(Signal::STOP);
+        // Its threads may still be running, on other processors.
+        while !self.threads().iter().all(|state| state == "T") {
+            std::thread::yield_now();
+        }
+    }
+
+    fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    async fn wipe(&mut self) {
+        self.kill();
+        std::fs::remove_dir_all(self.files()).unwrap();
+        self.restart().await;
+    }
+
+    async fn stored_keys(&self) -> usize {
+        self.count("realtime_keys").await.try_into().unwrap()
     }
 }
 
@@ -165,12 +187,9 @@ fn spawn(directory: &Path) -> Child {
     }
 }
 
-async fn answers(port: u16) -> bool {
-    let greeting = async {
-        let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
-        let mut greeting = [0; 4];
-        stream.read_exact(&mut greeting).await?;
-        std::io::Result::Ok(&greeting == b"INFO")
-    };
-    greeting.await.unwrap_or(false)
+/// Returns whether a server accepts connections.
+async fn answers(mut stream: TcpStream) -> std::io::Result<bool> {
+    let mut greeting = [0; 4];
+    stream.read_exact(&mut greeting).await?;
+    Ok(&greeting == b"INFO")
 }

@@ -3,25 +3,14 @@ use std::time::Duration;
 use realtime_core::EventId;
 use realtime_core::spi::{Backplane, Position, Record};
 use realtime_redis::RedisConfig;
+use realtime_testkit::brokers::BrokerUnderTest;
 use realtime_testkit::in_time;
+use realtime_testkit::steps::{append, append_record, entries, key, record, state, texts};
 
 use crate::server::Server;
-use crate::support::{append, append_record, connect_with, entries, key, record, state, texts};
+use crate::support::connect_with;
 
-#[tokio::test]
-async fn log_keeps_exactly_as_many_records() {
-    let server = Server::start().await;
-    let log = connect_with(&server, RedisConfig::default().with_records(5)).await;
-    for n in 1..=20 {
-        append(&log, &n.to_string()).await;
-        let kept = state(&log).await;
-        assert_eq!(kept.last.get() - kept.start.get(), n.min(5));
-    }
-    assert_eq!(texts(&log).await, ["16", "17", "18", "19", "20"]);
-    let fewer = connect_with(&server, RedisConfig::default().with_records(1)).await;
-    append(&fewer, "21").await;
-    assert_eq!(texts(&log).await, ["21"]);
-}
+realtime_testkit::broker_tests!(Server; bounds);
 
 #[tokio::test]
 async fn log_keeps_as_many_bytes_and_a_larger_record_alone() {
@@ -83,22 +72,6 @@ async fn old_records_and_keys_are_dropped_while_nothing_is_appended() {
 }
 
 #[tokio::test]
-async fn oldest_of_too_many_keys_is_forgotten() {
-    let server = Server::start().await;
-    let log = connect_with(&server, RedisConfig::default().with_keys(2)).await;
-    let long = Duration::from_secs(60);
-    for number in 1..=3 {
-        append_record(&log, record("keyed"), Some(key(number, long))).await.unwrap();
-    }
-    for (number, known) in [(2, true), (3, true), (1, false)] {
-        let answer = append_record(&log, record("keyed"), Some(key(number, long))).await.unwrap();
-        assert_eq!(answer.repeated, known, "key {number}");
-    }
-    assert_eq!(server.command("HLEN {realtime}:keys").await, redis::Value::Int(2));
-    assert_eq!(server.command("LLEN {realtime}:order").await, redis::Value::Int(2));
-}
-
-#[tokio::test]
 async fn expired_key_behind_a_valid_one_starts_again() {
     let server = Server::start().await;
     let log = connect_with(&server, RedisConfig::default()).await;
@@ -111,18 +84,4 @@ async fn expired_key_behind_a_valid_one_starts_again() {
     tokio::time::sleep(Duration::from_millis(100)).await;
     append_record(&log, record("keyed"), Some(key(3, Duration::from_secs(60)))).await.unwrap();
     assert!(append_record(&log, record("keyed"), Some(key(1, Duration::from_secs(60)))).await.unwrap().repeated);
-}
-
-#[tokio::test]
-async fn range_of_many_records_has_no_gap() {
-    let server = Server::start().await;
-    let log = connect_with(&server, RedisConfig::default()).await;
-    let epoch = state(&log).await.epoch;
-    for _ in 0..1_300 {
-        in_time("an append", log.append(epoch, record("x"), None)).await.unwrap();
-    }
-    let all = entries(&log).await;
-    let positions: Vec<_> = all.iter().map(|entry| entry.position.get()).collect();
-    assert_eq!(positions, (1..=1_300).collect::<Vec<_>>());
-    assert_eq!(log.range(Position::new(100), 700).await.unwrap(), all[100..800]);
 }

@@ -1,12 +1,12 @@
-use std::time::Duration;
-
 use realtime_core::spi::Backplane;
-use realtime_core::{Error, EventId, NodeId, Result};
+use realtime_core::{Error, EventId, Result};
 use realtime_redis::{RedisBackplane, RedisConfig};
+use realtime_testkit::brokers::BrokerUnderTest;
 use realtime_testkit::in_time;
+use realtime_testkit::steps::{append, assert_nothing_shared, state, texts};
 
 use crate::server::Server;
-use crate::support::{append, append_record, connect, connect_with, record, state, texts};
+use crate::support::{connect, connect_with};
 
 /// Connects, and returns the text of the error.
 async fn refused(url: &str) -> String {
@@ -65,18 +65,7 @@ async fn prefixes_share_nothing() {
     let server = Server::start().await;
     let named = |prefix: &str| connect_with(&server, RedisConfig::default().with_prefix(prefix));
     let (one, other) = (named("one").await, named("other").await);
-    let mut pipe = other.subscribe(NodeId::random()).await.unwrap();
-    append(&one, "1").await;
-    one.publish(record("from one"), None).await.unwrap();
-    other.publish(record("from other"), None).await.unwrap();
-    let heard = in_time("a message", futures_util::StreamExt::next(&mut pipe)).await.unwrap();
-    let heard = heard.decode().unwrap();
-    assert_eq!(&heard.event().unwrap().1.payload().bytes()[..], b"from other");
-    assert!(texts(&other).await.is_empty());
-    assert_ne!(state(&one).await.epoch, state(&other).await.epoch);
-    let keyed = crate::support::key(1, Duration::from_secs(60));
-    append_record(&one, record("keyed"), Some(keyed)).await.unwrap();
-    assert!(!append_record(&other, record("keyed"), Some(keyed)).await.unwrap().repeated);
+    assert_nothing_shared(&one, &other).await;
 }
 
 #[tokio::test]

@@ -1,28 +1,20 @@
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use realtime_core::spi::Backplane;
 use realtime_redis::RedisConfig;
+use realtime_testkit::brokers::SharedServer;
 use realtime_testkit::conformance::BackplaneUnderTest;
-use tokio::sync::Mutex;
 
 use crate::server::Server;
 use crate::support::connect_with;
 
-/// The server of the tests that run at this time; the last of them ends it.
-static SHARED: Mutex<Weak<Server>> = Mutex::const_new(Weak::new());
-static NEXT: AtomicUsize = AtomicUsize::new(0);
+static SHARED: SharedServer<Server> = SharedServer::new();
 
 /// Returns the shared server, and a prefix that no other test has.
 pub(crate) async fn shared() -> (Arc<Server>, String) {
-    let mut shared = SHARED.lock().await;
-    let server = match shared.upgrade() {
-        Some(server) => server,
-        None => Arc::new(Server::start().await),
-    };
-    *shared = Arc::downgrade(&server);
-    (server, format!("test {}", NEXT.fetch_add(1, Ordering::Relaxed)))
+    let (server, number) = SHARED.get().await;
+    (server, format!("test {number}"))
 }
 
 /// A log with a prefix of its own; every node has its own connections.

@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use realtime_core::spi::{Directory, DirectoryChange};
 use realtime_core::{ConnectionId, NodeId, NodeInfo, OnlineIn, Presence};
 use realtime_redis::RedisConfig;
+use realtime_testkit::brokers::BrokerUnderTest;
 use realtime_testkit::conformance::DirectoryUnderTest;
 use realtime_testkit::in_time;
 

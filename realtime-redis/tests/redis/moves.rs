@@ -8,11 +8,12 @@ use futures_util::StreamExt;
 use realtime_core::NodeId;
 use realtime_core::spi::{Backplane, Position, RepeatKey};
 use realtime_redis::{RedisBackplane, RedisConfig};
+use realtime_testkit::brokers::BrokerUnderTest;
 use realtime_testkit::in_time;
+use realtime_testkit::steps::{append, record, state, text};
 use tempfile::TempDir;
 
 use crate::server::{Server, free_port};
-use crate::support::{append, record, state, text};
 
 /// Longer than a failover takes, on a busy machine too.
 const MINUTE: Duration = Duration::from_secs(60);

@@ -1,14 +1,21 @@
 use std::io::ErrorKind;
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::sync::Arc;
 
+use async_trait::async_trait;
+use realtime_core::spi::{Directory, LogBounds};
+use realtime_redis::{RedisBackplane, RedisConfig};
+use realtime_testkit::brokers::{BrokerUnderTest, until_answering};
 use realtime_testkit::in_time;
+use realtime_ws::{WsConfig, WsProvider};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+
+use crate::support::connect_with;
 
 /// A server in a directory of its own; it ends with this value.
 pub(crate) struct Server {
@@ -19,18 +26,6 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts a server that keeps an append-only file.
-    pub(crate) async fn start() -> Self {
-        Self::start_with(&[]).await
-    }
-
-    /// Starts a server that has each write in its file before it answers. One that syncs every
-    /// second holds writes back while a sync is under way, so that `kill -9` can lose some that were
-    /// answered.
-    pub(crate) async fn start_synced() -> Self {
-        Self::start_with(&["--appendfsync", "always"]).await
-    }
-
     /// Starts a server with further arguments.
     pub(crate) async fn start_with(arguments: &[&str]) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
@@ -38,7 +33,7 @@ impl Server {
         let port = free_port();
         let child = spawn(port, directory.path(), &arguments);
         let mut server = Self { child, directory, port, arguments };
-        server.wait().await;
+        until_answering(&mut server.child, port, answers).await;
         server
     }
 
@@ -57,47 +52,8 @@ impl Server {
         &self.arguments[at + 1]
     }
 
-    /// Returns the directory of its files.
-    pub(crate) fn directory(&self) -> &Path {
-        self.directory.path()
-    }
-
-    /// Kills the server: it writes nothing more.
-    pub(crate) fn kill(&mut self) {
-        self.child.kill().expect("killed");
-        self.child.wait().expect("ended");
-    }
-
-    /// Starts the server again, with the files that it has.
-    pub(crate) async fn restart(&mut self) {
-        self.child = spawn(self.port, self.directory.path(), &self.arguments);
-        self.wait().await;
-    }
-
-    /// Stops the process, which then neither answers nor ends.
-    pub(crate) fn suspend(&self) {
-        self.signal(Signal::STOP);
-    }
-
-    pub(crate) fn resume(&self) {
-        self.signal(Signal::CONT);
-    }
-
     fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).expect("signalled");
-    }
-
-    /// Waits until the server has read its files and answers.
-    async fn wait(&mut self) {
-        let answers = async {
-            while !answers(self.port).await {
-                if let Ok(Some(status)) = self.child.try_wait() {
-                    panic!("the server on port {} ended: {status}", self.port);
-                }
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        in_time("a server that answers", answers).await;
     }
 
     /// Sends a command of words, and returns its answer.
@@ -110,6 +66,69 @@ impl Server {
             command.arg(word);
         });
         in_time("an answer", command.query_async(&mut connection)).await.unwrap()
+    }
+}
+
+#[async_trait]
+impl BrokerUnderTest for Server {
+    type Backplane = RedisBackplane;
+    type Provider = WsProvider;
+
+    const APPENDS_WITH_KEY_AT_ONCE: bool = true;
+    const KEEPS_RECORDS_OF_OLD_EPOCHS: bool = true;
+
+    async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// A server that syncs every second holds writes back while a sync is under way, so that
+    /// `kill -9` can lose some that were answered.
+    async fn start_synced() -> Self {
+        Self::start_with(&["--appendfsync", "always"]).await
+    }
+
+    async fn connect(&self, bounds: LogBounds) -> RedisBackplane {
+        connect_with(self, RedisConfig::default().with_records(bounds.records).with_keys(bounds.keys)).await
+    }
+
+    fn directory(log: &RedisBackplane) -> Arc<dyn Directory> {
+        Arc::new(log.directory())
+    }
+
+    fn provider() -> WsProvider {
+        WsProvider::new(WsConfig::default())
+    }
+
+    fn files(&self) -> PathBuf {
+        self.directory.path().join("appendonlydir")
+    }
+
+    fn process(&mut self) -> &mut Child {
+        &mut self.child
+    }
+
+    async fn restart(&mut self) {
+        self.child = spawn(self.port, self.directory.path(), &self.arguments);
+        until_answering(&mut self.child, self.port, answers).await;
+    }
+
+    fn suspend(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    async fn wipe(&mut self) {
+        self.command("FLUSHALL").await;
+    }
+
+    async fn stored_keys(&self) -> usize {
+        let keys = self.command("HLEN {realtime}:keys").await;
+        assert_eq!(self.command("LLEN {realtime}:order").await, keys, "the order of the keys");
+        let redis::Value::Int(keys) = keys else { panic!("expected a number") };
+        keys.try_into().unwrap()
     }
 }
 
@@ -138,14 +157,11 @@ fn spawn(port: u16, directory: &Path, arguments: &[String]) -> Child {
     }
 }
 
-async fn answers(port: u16) -> bool {
-    let ping = async {
-        let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
-        stream.write_all(b"PING\r\n").await?;
-        let mut answer = [0; 5];
-        stream.read_exact(&mut answer).await?;
-        // A server with a password answers too, with an error.
-        std::io::Result::Ok(&answer == b"+PONG" || answer.starts_with(b"-NOA"))
-    };
-    ping.await.unwrap_or(false)
+/// Returns whether a server has read its files.
+async fn answers(mut stream: TcpStream) -> std::io::Result<bool> {
+    stream.write_all(b"PING\r\n").await?;
+    let mut answer = [0; 5];
+    stream.read_exact(&mut answer).await?;
+    // A server with a password answers too, with an error.
+    Ok(&answer == b"+PONG" || answer.starts_with(b"-NOA"))
 }

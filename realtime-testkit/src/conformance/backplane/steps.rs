@@ -1,26 +1,14 @@
-//! The steps that the tests of backplanes consist of.
+//! The steps that only the tests of this suite consist of; the others are those of all logs.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use realtime_core::spi::{
-    AppendError, AppendResult, Backplane, Entry, Epoch, LogState, Position, Record, RepeatKey, Stored, Tail,
-};
-use realtime_core::{Event, EventId, Target};
+use realtime_core::EventId;
+use realtime_core::spi::{AppendError, AppendResult, Backplane, Entry, Epoch, LogState, Position, RepeatKey, Tail};
 
 use crate::in_time;
-
-pub(super) fn record_of(id: EventId, text: &str) -> Arc<Record> {
-    let event = Event::binary("record", text.as_bytes().to_vec()).expect("an event");
-    Arc::new(Record::of_event(id, Target::all(), event))
-}
-
-pub(super) async fn append(node: &Arc<dyn Backplane>, text: &str) -> Position {
-    let epoch = state_of(node).await.epoch;
-    let appended = node.append(epoch, record_of(EventId::random(), text), None);
-    in_time("an append", appended).await.expect("appended").position
-}
+pub(super) use crate::steps::{append, record_of, state as state_of, text_of as text};
 
 pub(super) async fn append_as(node: &Arc<dyn Backplane>, epoch: Epoch, id: EventId) -> Result<Position, AppendError> {
     let appended = in_time("an append", node.append(epoch, record_of(id, "x"), None)).await?;
@@ -34,12 +22,7 @@ pub(super) fn key(number: u8, content: u8, keep: Duration) -> RepeatKey {
 }
 
 pub(super) async fn append_with(node: &Arc<dyn Backplane>, key: RepeatKey) -> AppendResult {
-    let epoch = state_of(node).await.epoch;
-    in_time("an append", node.append(epoch, record_of(EventId::random(), "keyed"), Some(key))).await
-}
-
-pub(super) async fn state_of(node: &Arc<dyn Backplane>) -> LogState {
-    in_time("a state", node.state()).await.expect("a state")
+    crate::steps::append_record(node, crate::steps::record("keyed"), Some(key)).await
 }
 
 pub(super) async fn renew(node: &Arc<dyn Backplane>, seen: Epoch, position: Position, id: EventId) -> LogState {
@@ -55,12 +38,6 @@ pub(super) async fn read(tail: &mut Tail, count: usize) -> Vec<Entry> {
         entries.extend(batch);
     }
     entries
-}
-
-pub(super) fn text(record: &Stored) -> String {
-    let record = record.decode().expect("a record");
-    let (_, event) = record.event().expect("an event");
-    String::from_utf8(event.payload().bytes().to_vec()).expect("text")
 }
 
 pub(super) fn texts(entries: &[Entry]) -> Vec<String> {
