@@ -10,6 +10,17 @@ use crate::program::Setup;
 use crate::report::Report;
 use crate::server::Kind;
 
+/// The command-line options of a fan-out: how much is under way, to how many.
+#[derive(clap::Args)]
+pub struct FanOut {
+    /// Subscribers of each server: one table for each number
+    #[arg(long, value_delimiter = ',', default_values_t = [1000, 1])]
+    pub subscribers: Vec<usize>,
+    /// Publishes under way at a time
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 16])]
+    pub under_way: Vec<usize>,
+}
+
 /// The command-line options of a program that measures several servers in turns.
 #[derive(clap::Args)]
 pub struct Options {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Parser;
 use realtime_bench::Result;
 use realtime_bench::client::Transport;
-use realtime_bench::contest::Contestant;
+use realtime_bench::contest::{Contestant, FanOut};
 use realtime_bench::figures::{least, median, median_ratio, quartiles};
 use realtime_bench::lane::{Lane, Plan};
 use realtime_bench::program::{self, Setup};
@@ -41,12 +41,8 @@ const TITLES: [&str; 8] = [
 
 #[derive(Parser)]
 struct Args {
-    /// Subscribers of each server: one table for each number
-    #[arg(long, value_delimiter = ',', default_values_t = [1000, 1])]
-    subscribers: Vec<usize>,
-    /// Publishes under way at a time
-    #[arg(long, value_delimiter = ',', default_values_t = [1, 16])]
-    under_way: Vec<usize>,
+    #[command(flatten)]
+    fan_out: FanOut,
     /// Bytes of JSON in each event
     #[arg(long, default_value_t = 128)]
     size: usize,
@@ -63,7 +59,7 @@ struct Args {
 
 fn main() -> ExitCode {
     let setup = |args: &Args| {
-        let subscribers = args.subscribers.iter().max().unwrap_or(&0);
+        let subscribers = args.fan_out.subscribers.iter().max().unwrap_or(&0);
         Setup { pin: !args.no_pin, sockets: (subscribers * 2).max(USERS * 3), seconds: 1200 }
     };
     program::main(setup, async |args: Args, cpus| {
@@ -73,7 +69,7 @@ fn main() -> ExitCode {
         );
         let mut report = Report::default();
         report.table(11, &TITLES);
-        for subscribers in &args.subscribers {
+        for subscribers in &args.fan_out.subscribers {
             deliveries(*subscribers, &args, &cpus, &mut report).await?;
         }
         sends(&args, &cpus, &mut report).await?;
@@ -87,7 +83,7 @@ async fn deliveries(subscribers: usize, args: &Args, cpus: &[usize], report: &mu
         |name, kind| Plan::new(&Contestant { name, kind, transport: Transport::Ws }, subscribers, args.size, cpus);
     let mut plain = Lane::open(&plan("plain", Kind::Plain)).await?;
     let mut ours = Lane::open(&plan("ours", Kind::Ours)).await?;
-    for &under_way in &args.under_way {
+    for &under_way in &args.fan_out.under_way {
         let (base, cost) = turns(under_way, args, &mut plain, &mut ours).await?;
         let ratios: Vec<f64> = cost.iter().zip(&base).map(|(cost, base)| cost / base).collect();
         let (ratio, (low, high)) = (median(&ratios), quartiles(&ratios));

@@ -7,19 +7,15 @@ use std::time::Duration;
 use clap::Parser;
 use realtime_bench::Result;
 use realtime_bench::client::Transport;
-use realtime_bench::contest::{Contest, Contestant, Options};
+use realtime_bench::contest::{Contest, Contestant, FanOut, Options};
 use realtime_bench::lane::Plan;
 use realtime_bench::program;
 use realtime_bench::server::Kind;
 
 #[derive(Parser)]
 struct Args {
-    /// Subscribers of each server: one table for each number
-    #[arg(long, value_delimiter = ',', default_values_t = [1000, 1])]
-    subscribers: Vec<usize>,
-    /// Publishes under way at a time
-    #[arg(long, value_delimiter = ',', default_values_t = [1, 16])]
-    under_way: Vec<usize>,
+    #[command(flatten)]
+    fan_out: FanOut,
     #[command(flatten)]
     contest: Options,
     /// The time that one measurement takes, in milliseconds
@@ -41,10 +37,10 @@ const BAR_ALONE: f64 = 1.1;
 const BAR_SOCKETIO: f64 = 1.15;
 
 fn main() -> ExitCode {
-    let setup = |args: &Args| args.contest.setup(*args.subscribers.iter().max().unwrap_or(&0));
+    let setup = |args: &Args| args.contest.setup(*args.fan_out.subscribers.iter().max().unwrap_or(&0));
     program::main(setup, async |args: Args, cpus| {
         let mut within = true;
-        for subscribers in &args.subscribers {
+        for subscribers in &args.fan_out.subscribers {
             within &= table(*subscribers, &args, &cpus).await?;
         }
         Ok(within)
@@ -59,7 +55,7 @@ async fn table(subscribers: usize, args: &Args, cpus: &[usize]) -> Result<bool> 
         args.contest.size, args.contest.rounds, args.millis
     );
     let mut within = true;
-    for &under_way in &args.under_way {
+    for &under_way in &args.fan_out.under_way {
         let figures = contest.run(under_way, args.contest.rounds, Duration::from_millis(args.millis)).await?;
         let bar = |transport| match (subscribers, under_way) {
             (1, 1) => Some(BAR_ALONE),

@@ -6,6 +6,8 @@ mod args;
 mod broker;
 mod child;
 mod demo;
+#[path = "../../demo/src/files.rs"]
+mod files;
 mod node;
 mod nodes;
 mod page;

@@ -1,8 +1,8 @@
 //! The page: plain files inside the program. The links to the three transports are the demo's.
 
 use axum::Router;
-use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
-use axum::routing::get;
+
+use crate::files;
 
 const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
@@ -29,18 +29,5 @@ const FILES: [(&str, &str, &str); 14] = [
 
 /// Returns the page's routes.
 pub(crate) fn router() -> Router {
-    FILES.into_iter().fold(Router::new(), |router, (path, text, kind)| {
-        let policy = if kind == HTML {
-            "default-src 'self'; img-src 'self' data:; base-uri 'none'; object-src 'none'"
-        } else {
-            "default-src 'none'"
-        };
-        let headers = [
-            (CONTENT_TYPE, kind),
-            (CACHE_CONTROL, "no-cache"),
-            (X_CONTENT_TYPE_OPTIONS, "nosniff"),
-            (CONTENT_SECURITY_POLICY, policy),
-        ];
-        router.route(path, get(async move || (headers, text)))
-    })
+    files::routes(FILES)
 }

@@ -4,6 +4,7 @@
 mod api;
 mod args;
 mod auth;
+mod files;
 mod handlers;
 mod page;
 mod wires;

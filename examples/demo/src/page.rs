@@ -1,16 +1,14 @@
 //! The page: plain files inside the program, nothing from the network.
 
 use axum::Router;
-use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
-use axum::routing::get;
+
+use crate::files;
 
 macro_rules! files {
     ($($path:literal => $file:literal, $kind:literal;)*) => {
         [$(($path, include_str!(concat!("../page/", $file)), $kind)),*]
     };
 }
-
-const HTML: &str = "text/html; charset=utf-8";
 
 /// Returns the page's routes.
 pub(crate) fn router() -> Router {
@@ -41,18 +39,5 @@ pub(crate) fn router() -> Router {
         "/tally.js" => "tally.js", "text/javascript; charset=utf-8";
         "/transport.js" => "transport.js", "text/javascript; charset=utf-8";
     };
-    files.into_iter().fold(Router::new(), |router, (path, text, kind)| {
-        let policy = if kind == HTML {
-            "default-src 'self'; img-src 'self' data:; base-uri 'none'; object-src 'none'"
-        } else {
-            "default-src 'none'"
-        };
-        let headers = [
-            (CONTENT_TYPE, kind),
-            (CACHE_CONTROL, "no-cache"),
-            (X_CONTENT_TYPE_OPTIONS, "nosniff"),
-            (CONTENT_SECURITY_POLICY, policy),
-        ];
-        router.route(path, get(async move || (headers, text)))
-    })
+    files::routes(files)
 }

@@ -1,6 +1,5 @@
 //! Events from clients: order, back-pressure, rooms entered by handlers.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -9,9 +8,9 @@ use realtime_core::{
     CloseReason, Context, HandlerError, Inbound, OutboxConfig, Payload, RealtimeBroadcast, RealtimeProvider, Reply,
     Router,
 };
+use realtime_testkit::Gate;
 use realtime_testkit::conformance::{ClientUnderTest, Setup, Visitor};
 use serde_json::{Value, json};
-use tokio::sync::Semaphore;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn events_of_one_client_are_handled_in_order() {
@@ -45,18 +44,8 @@ async fn events_of_one_client_are_handled_in_order() {
 
 #[tokio::test]
 async fn hanging_handler_blocks_only_its_own_client() {
-    let gate = Arc::new(Semaphore::new(0));
-    let handled = Arc::new(AtomicU64::new(0));
-    let router = Router::new().on("wait", {
-        let (gate, handled) = (Arc::clone(&gate), Arc::clone(&handled));
-        move |_: Context, _: Value| {
-            let (gate, handled) = (Arc::clone(&gate), Arc::clone(&handled));
-            async move {
-                gate.acquire().await.unwrap().forget();
-                handled.fetch_add(1, Ordering::SeqCst);
-            }
-        }
-    });
+    let gate = Gate::new();
+    let router = Router::new().on("wait", gate.handler());
     let provider = CoreProvider::started(Setup::default().with_router(router)).await;
     let mut blocked = Guest::by_session(&provider, Visitor::user("ann")).await;
     let mut other = Guest::by_session(&provider, Visitor::user("bob")).await;
@@ -73,11 +62,11 @@ async fn hanging_handler_blocks_only_its_own_client() {
     assert!(blocked.texts(&provider).await.is_empty(), "events are still delivered to the blocked client");
     assert!(other.texts_until("end").await.is_empty());
     other.client.send("wait", &json!("x"), None).await;
-    gate.add_permits(accepted as usize + 1);
-    eventually("all accepted events are handled", || handled.load(Ordering::SeqCst) == accepted + 1).await;
+    gate.let_through(accepted + 1);
+    eventually("all accepted events are handled", || gate.passed() == accepted + 1).await;
     blocked.client.send("wait", &json!("later"), None).await;
-    gate.add_permits(1);
-    eventually("the later event is handled", || handled.load(Ordering::SeqCst) == accepted + 2).await;
+    gate.let_through(1);
+    eventually("the later event is handled", || gate.passed() == accepted + 2).await;
 }
 
 /// Includes events without a handler.
@@ -165,13 +154,13 @@ async fn events_before_normal_close_are_handled_before_hooks() {
             self.0.lock().unwrap().push("gone".to_owned());
         }
     }
-    let gate = Arc::new(Semaphore::new(0));
+    let gate = Gate::new();
     let router = Router::new().on("x", {
-        let (order, gate) = (Arc::clone(&order), Arc::clone(&gate));
+        let (order, gate) = (Arc::clone(&order), gate.clone());
         move |_: Context, n: u64| {
-            let (order, gate) = (Arc::clone(&order), Arc::clone(&gate));
+            let (order, gate) = (Arc::clone(&order), gate.clone());
             async move {
-                gate.acquire().await.unwrap().forget();
+                gate.pass().await;
                 order.lock().unwrap().push(n.to_string());
             }
         }
@@ -185,7 +174,7 @@ async fn events_before_normal_close_are_handled_before_hooks() {
     }
     registration.leave(CloseReason::NORMAL);
     assert_eq!(provider.stats().connections, 0);
-    gate.add_permits(5);
+    gate.let_through(5);
     eventually("the hook has run", || order.lock().unwrap().len() == 6).await;
     assert_eq!(*order.lock().unwrap(), ["0", "1", "2", "3", "4", "gone"]);
 }

@@ -1,35 +1,22 @@
 //! Clients that disconnect while the reading is paused, because the handlers are busy.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::support::{Raw, Server, frame, handshake_of};
 use realtime_core::spi::Runtime;
-use realtime_core::{CloseReason, Context, Handlers, RealtimeProvider};
+use realtime_core::{CloseReason, Handlers, RealtimeProvider};
 use realtime_http::{HttpProvider, WireConfig};
-use realtime_testkit::{TestServer, eventually};
+use realtime_testkit::{Gate, TestServer, eventually};
 use realtime_ws::{WsConfig, WsProvider};
-use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
 
-/// Returns a provider without heartbeats whose handler waits at a gate, the gate, and the number of
-/// events that have passed it.
-fn gated() -> (WsProvider, Arc<Semaphore>, Arc<AtomicUsize>) {
-    let (gate, handled) = (Arc::new(Semaphore::new(0)), Arc::new(AtomicUsize::new(0)));
-    let provider = WsProvider::new(WsConfig::default().with_heartbeat(None)).on("wait", {
-        let (gate, handled) = (Arc::clone(&gate), Arc::clone(&handled));
-        move |_: Context, _: Value| {
-            let (gate, handled) = (Arc::clone(&gate), Arc::clone(&handled));
-            async move {
-                gate.acquire().await.unwrap().forget();
-                handled.fetch_add(1, Ordering::SeqCst);
-            }
-        }
-    });
-    (provider, gate, handled)
+/// Returns a provider without heartbeats whose handler waits at a gate.
+fn gated() -> (WsProvider, Gate) {
+    let gate = Gate::new();
+    let config = WsConfig::default().with_heartbeat(None);
+    (WsProvider::new(config).on("wait", gate.handler()), gate)
 }
 
 /// A client that sends events as long as the server takes bytes.
@@ -66,7 +53,7 @@ impl Stuffer {
 
 #[tokio::test]
 async fn reset_is_noticed_while_reading_is_paused() {
-    let (provider, gate, _) = gated();
+    let (provider, gate) = gated();
     let server = Server::start(provider).await;
     let mut client = Stuffer::new(server.raw("ann").await.stream);
     client.stuff().await;
@@ -75,13 +62,13 @@ async fn reset_is_noticed_while_reading_is_paused() {
 
     server.connections(0).await;
     // The hook waits for the handler that runs.
-    gate.add_permits(1);
+    gate.let_through(1);
     assert_eq!(server.hooks.close_of("ann").await, CloseReason::CONNECTION_LOST);
 }
 
 #[tokio::test]
 async fn reset_is_noticed_under_axum_serve_too() {
-    let (provider, _gate, _) = gated();
+    let (provider, _gate) = gated();
     let ws = Arc::new(provider);
     ws.attach(Runtime::in_memory()).await.unwrap();
     let server = TestServer::start_on_axum(Arc::clone(&ws).router(), WireConfig::default()).await;
@@ -99,7 +86,7 @@ async fn reset_is_noticed_under_axum_serve_too() {
 /// Events before the client's own close frame are handled, whether it waits for the answer or not.
 #[tokio::test]
 async fn events_before_a_clients_close_frame_are_all_handled() {
-    let (provider, gate, handled) = gated();
+    let (provider, gate) = gated();
     let server = Server::start(provider).await;
     let Raw { mut stream } = server.raw("ann").await;
     for _ in 0..200 {
@@ -107,26 +94,26 @@ async fn events_before_a_clients_close_frame_are_all_handled() {
     }
     stream.write_all(&frame(0x88, &1000_u16.to_be_bytes())).await.unwrap();
     stream.shutdown().await.unwrap();
-    gate.add_permits(1);
-    eventually("one event is handled", || handled.load(Ordering::SeqCst) == 1).await;
+    gate.let_through(1);
+    eventually("one event is handled", || gate.passed() == 1).await;
     assert_eq!(server.stats().connections, 1);
 
-    gate.add_permits(1000);
+    gate.let_through(1000);
 
-    eventually("200 events are handled", || handled.load(Ordering::SeqCst) == 200).await;
+    eventually("200 events are handled", || gate.passed() == 200).await;
     assert_eq!(server.hooks.close_of("ann").await, CloseReason::NORMAL);
 }
 
 /// The check for a reset ends with the pause, and begins again with the next one.
 #[tokio::test]
 async fn reset_is_noticed_in_a_second_pause() {
-    let (provider, gate, handled) = gated();
+    let (provider, gate) = gated();
     let server = Server::start(provider).await;
     let mut client = Stuffer::new(server.raw("ann").await.stream);
     client.stuff().await;
     let events = client.events();
-    gate.add_permits(events);
-    eventually("all events are handled", || handled.load(Ordering::SeqCst) == events).await;
+    gate.let_through(events);
+    eventually("all events are handled", || gate.passed() == events).await;
     client.stuff().await;
     assert!(client.events() > events + 64, "{} after {events}", client.events());
     assert_eq!(server.stats().connections, 1);
@@ -135,6 +122,6 @@ async fn reset_is_noticed_in_a_second_pause() {
 
     server.connections(0).await;
     // The hook waits for the handler that runs.
-    gate.add_permits(1);
+    gate.let_through(1);
     assert_eq!(server.hooks.close_of("ann").await, CloseReason::CONNECTION_LOST);
 }

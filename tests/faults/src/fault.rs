@@ -71,37 +71,29 @@ pub struct Struck {
 }
 
 impl Fault {
-    /// Every fault that can happen to a backend, in the order in which they are run.
+    /// Returns every fault that can happen to a backend, in the order in which they are run.
     #[must_use]
-    pub fn of(backend: Backend) -> &'static [Self] {
+    pub fn of(backend: Backend) -> Vec<Self> {
+        let of_brokers = [
+            Self::BrokerKilled,
+            Self::BrokerStopped,
+            Self::NodeCut,
+            Self::NodeBehind,
+            Self::NodeKilled,
+            Self::NodeStopped,
+            Self::Clocks,
+            Self::Flushed,
+            Self::Wiped,
+            Self::RolledBack,
+            Self::RolledBackWithNodes,
+            Self::Promoted,
+        ];
         match backend {
-            Backend::Broker(Kind::Redis) => &[
-                Self::BrokerKilled,
-                Self::BrokerStopped,
-                Self::NodeCut,
-                Self::NodeBehind,
-                Self::NodeKilled,
-                Self::NodeStopped,
-                Self::Clocks,
-                Self::Flushed,
-                Self::Wiped,
-                Self::RolledBack,
-                Self::RolledBackWithNodes,
-                Self::Promoted,
-            ],
-            Backend::Broker(Kind::Nats) => &[
-                Self::BrokerKilled,
-                Self::BrokerStopped,
-                Self::NodeCut,
-                Self::NodeBehind,
-                Self::NodeKilled,
-                Self::NodeStopped,
-                Self::Clocks,
-                Self::Wiped,
-                Self::RolledBack,
-                Self::RolledBackWithNodes,
-            ],
-            Backend::Disk => &[Self::NodeTerminated, Self::NodeKilled, Self::NodeStopped, Self::DiskFull],
+            Backend::Broker(Kind::Redis) => of_brokers.into(),
+            Backend::Broker(Kind::Nats) => {
+                of_brokers.into_iter().filter(|fault| !matches!(fault, Self::Flushed | Self::Promoted)).collect()
+            }
+            Backend::Disk => vec![Self::NodeTerminated, Self::NodeKilled, Self::NodeStopped, Self::DiskFull],
         }
     }
 

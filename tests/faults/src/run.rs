@@ -83,9 +83,9 @@ impl Plan {
     pub fn all(backend: Backend, clients: usize) -> Vec<Self> {
         let mut plans = Vec::new();
         for fault in Fault::of(backend) {
-            let plan = Self { backend, fault: *fault, sync: Sync::Always, clients };
+            let plan = Self { backend, fault, sync: Sync::Always, clients };
             plans.push(plan);
-            if *fault == Fault::BrokerKilled {
+            if fault == Fault::BrokerKilled {
                 plans.push(Self { sync: Sync::Later, ..plan });
             }
         }

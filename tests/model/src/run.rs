@@ -132,18 +132,15 @@ pub(crate) fn shrink<T: Clone>(mut steps: Vec<T>, mut fails: impl FnMut(&[T]) ->
 
 async fn act(schedule: &Schedule, traced: bool, trace: &mut Vec<String>) -> Result<Outcome, String> {
     let mut world = World::new(schedule, traced).await?;
-    let mut result = Ok(());
-    for (number, step) in schedule.steps.iter().enumerate() {
-        world.note(|| format!("{number} {step:?}"));
-        result = world.step(step).await.map_err(|what| format!("in step {number}: {what}"));
-        if result.is_err() {
-            break;
+    let steps = async {
+        for (number, step) in schedule.steps.iter().enumerate() {
+            world.note(|| format!("{number} {step:?}"));
+            world.step(step).await.map_err(|what| format!("in step {number}: {what}"))?;
         }
-    }
-    if result.is_ok() {
         world.note(|| "finish".to_owned());
-        result = world.finish().await.map_err(|what| format!("at the end: {what}"));
-    }
+        world.finish().await.map_err(|what| format!("at the end: {what}"))
+    };
+    let result = steps.await;
     *trace = world.trace.take().unwrap_or_default();
     result.map(|()| Outcome { coverage: world.reference.coverage, digest: world.digest.value() })
 }

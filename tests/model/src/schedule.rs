@@ -229,7 +229,16 @@ pub struct Schedule {
 
 impl fmt::Display for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{:?}", self.setup)?;
-        self.steps.iter().enumerate().try_for_each(|(number, step)| writeln!(f, "{number:3} {step:?}"))
+        write_steps(f, &self.setup, &self.steps)
     }
+}
+
+/// Writes the sizes of a run, and its steps with their numbers.
+pub(crate) fn write_steps<S: fmt::Debug>(
+    f: &mut fmt::Formatter<'_>,
+    setup: &dyn fmt::Debug,
+    steps: &[S],
+) -> fmt::Result {
+    writeln!(f, "{setup:?}")?;
+    steps.iter().enumerate().try_for_each(|(number, step)| writeln!(f, "{number:3} {step:?}"))
 }

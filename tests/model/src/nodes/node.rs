@@ -22,6 +22,7 @@ use crate::nodes::directory::{DirectoryLink, Entries};
 use crate::nodes::link::Link;
 use crate::nodes::schedule::{Id, Setup, To, Who};
 use crate::nodes::truth::Member;
+use crate::server::{room_name, tenant_name, user_name};
 
 /// A frame, which a client in the same process need not decode.
 #[derive(Clone)]
@@ -200,18 +201,6 @@ impl Authenticator for Believing {
             None => identity,
         })
     }
-}
-
-pub(crate) fn user_name(user: Id) -> String {
-    format!("u{user}")
-}
-
-pub(crate) fn tenant_name(tenant: Id) -> String {
-    format!("t{tenant}")
-}
-
-pub(crate) fn room_name(room: Id) -> String {
-    format!("r{room}")
 }
 
 pub(crate) fn target(to: To) -> realtime_core::Target {

@@ -56,14 +56,14 @@ fn play(schedule: &NodesSchedule, traced: bool) -> (Result<NodesCoverage, String
     let mut trace = Vec::new();
     let result = in_paused_time(async {
         let mut world = World::new(schedule, traced).await;
-        let mut result = Ok(());
-        for (number, step) in schedule.steps.iter().enumerate() {
-            world.note(|| format!("{number} {step:?}"));
-            result = world.step(step).await.map_err(|what| format!("in step {number}: {what}"));
-            if result.is_err() {
-                break;
+        let steps = async {
+            for (number, step) in schedule.steps.iter().enumerate() {
+                world.note(|| format!("{number} {step:?}"));
+                world.step(step).await.map_err(|what| format!("in step {number}: {what}"))?;
             }
-        }
+            Ok(())
+        };
+        let result = steps.await;
         world.finish();
         trace = world.trace.take().unwrap_or_default();
         result.map(|()| std::mem::take(&mut world.coverage))

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::schedule::write_steps;
+
 /// The number of a user, a tenant or a room.
 pub(crate) type Id = u8;
 
@@ -200,7 +202,6 @@ pub struct NodesSchedule {
 
 impl fmt::Display for NodesSchedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{:?}", self.setup)?;
-        self.steps.iter().enumerate().try_for_each(|(number, step)| writeln!(f, "{number:3} {step:?}"))
+        write_steps(f, &self.setup, &self.steps)
     }
 }
