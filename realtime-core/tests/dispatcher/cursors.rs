@@ -2,7 +2,7 @@
 
 use crate::support::{Client, CoreProvider, FaultyBackplane, Guest, expected, in_time, note, outcome};
 use realtime_core::spi::{Cursor, Position};
-use realtime_core::{Drain, MemoryBackplane, OutboxConfig, RealtimeProvider, Target, WindowConfig};
+use realtime_core::{Drain, MemoryBackplane, OutboxConfig, RealtimeBroadcast, RealtimeProvider, Target, WindowConfig};
 use realtime_testkit::conformance::{ClientUnderTest, Setup, Visitor};
 
 /// No node is left that knows the earlier records: the cursors themselves reveal the rollback.
