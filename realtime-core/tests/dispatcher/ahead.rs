@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::support::{CoreProvider, FaultyBackplane, Guest, eventually, expected, in_time, outcome};
+use crate::support::{CoreProvider, FaultyBackplane, Guest, eventually, expected, in_time, outcome, runtime};
 use futures_util::future::join_all;
 use realtime_core::spi::Position;
-use realtime_core::{Error, RefusalKind};
+use realtime_core::{Error, Limits, RefusalKind};
 use realtime_testkit::Forwarding;
-use realtime_testkit::conformance::Visitor;
+use realtime_testkit::conformance::{Setup, Visitor};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
@@ -98,7 +98,8 @@ impl Asking {
                 })
             }
         });
-        let node = CoreProvider::on(counting).await;
+        let setup = Setup::default().with_limits(Limits::default().with_connections_per_user(2 * CLIENTS));
+        let node = CoreProvider::attached(setup, runtime().with_backplane(counting)).await;
         let guest = Guest::by_session(&other, Visitor::user("ann")).await;
         slow.set_silent(true);
         asked.store(0, Ordering::SeqCst);
