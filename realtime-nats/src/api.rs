@@ -12,8 +12,10 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::connector::RESPONSE;
 use crate::error::{Fault, code};
+
+/// The longest time that NATS may take to accept a connection, or to answer.
+pub(crate) const RESPONSE: Duration = Duration::from_millis(1500);
 
 /// A message that is answered.
 pub(crate) struct Request<'a> {

@@ -3,8 +3,7 @@
 use async_nats::HeaderMap;
 use time::OffsetDateTime;
 
-use crate::api;
-use crate::connector::RESPONSE;
+use crate::api::{self, RESPONSE};
 use crate::error::Fault;
 use crate::store::Store;
 use crate::streams::ensure;

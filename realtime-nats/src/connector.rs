@@ -5,12 +5,10 @@ use async_nats::{Client, ConnectOptions, Event, HeaderMap, Message, ServerAddr};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::api::{Request, Requests};
+use crate::api::{RESPONSE, Request, Requests};
 use crate::config::{Credentials, NatsConfig};
 use crate::error::Fault;
 
-/// The longest time that NATS may take to accept a connection, or to answer.
-pub(crate) const RESPONSE: Duration = Duration::from_millis(1500);
 /// The interval between the pings that notice a broken connection; the third without an answer
 /// ends it.
 const PING: Duration = Duration::from_secs(1);

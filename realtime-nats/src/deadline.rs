@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::connector::RESPONSE;
+use crate::api::RESPONSE;
 use crate::error::Fault;
 use crate::store::Store;
 

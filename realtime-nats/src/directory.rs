@@ -18,7 +18,7 @@ use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::connector::RESPONSE;
+use crate::api::RESPONSE;
 use crate::error::Fault;
 use crate::store::Store;
 use mirror::Mirror;

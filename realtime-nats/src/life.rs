@@ -7,9 +7,8 @@ use base64::engine::general_purpose::STANDARD;
 use realtime_core::spi::{CursorKey, Epoch, LogState, Position};
 use serde::{Deserialize, Serialize};
 
-use crate::api::{self, Found, StreamInfo};
+use crate::api::{self, Found, RESPONSE, StreamInfo};
 use crate::config::NatsConfig;
-use crate::connector::RESPONSE;
 use crate::error::Fault;
 use crate::link::Link;
 use crate::streams::{Names, ensure};

@@ -10,7 +10,8 @@ use realtime_core::NodeId;
 use realtime_core::spi::{Backoff, Incarnation, Stored};
 use tokio::time::timeout;
 
-use crate::connector::{Connection, Connector, RESPONSE, RETRY};
+use crate::api::RESPONSE;
+use crate::connector::{Connection, Connector, RETRY};
 use crate::error::Fault;
 
 /// A subscription on a connection of its own, made anew when it breaks; what was published

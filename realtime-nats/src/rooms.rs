@@ -11,8 +11,7 @@ use realtime_core::spi::{Position, RoomEdit, RoomTable, Stored, UserRooms, rando
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::api;
-use crate::connector::RESPONSE;
+use crate::api::{self, RESPONSE};
 use crate::deadline::Deadline;
 use crate::error::Fault;
 use crate::life::Life;

@@ -9,9 +9,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::log::backoff::Backoff;
-use crate::log::backplane::LogState;
-use crate::log::handle::Log;
-use crate::log::shared::Shared;
+use crate::log::backplane::{Backplane, LogState};
 
 /// The longest time that one question may take.
 const ANSWER: Duration = Duration::from_secs(2);
@@ -32,6 +30,24 @@ struct Waiting {
 }
 
 impl Extent {
+    /// Returns a state that the log had after this call began, as soon as the log answers.
+    pub(super) async fn state(self: &Arc<Self>, backplane: &Arc<dyn Backplane>) -> LogState {
+        let (waits, answer) = oneshot::channel();
+        let is_first = {
+            let mut waiting = self.lock();
+            waiting.next.push(waits);
+            !std::mem::replace(&mut waiting.is_asked, true)
+        };
+        if is_first {
+            tokio::spawn(ask(Arc::clone(self), Arc::clone(backplane)));
+        }
+        match answer.await {
+            Ok(state) => state,
+            // Only a runtime that ends drops the task.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -46,32 +62,12 @@ impl Extent {
     }
 }
 
-impl Log {
-    /// Returns a state that the log had after this call began, as soon as the log answers.
-    pub(crate) async fn state_when_answered(&self) -> LogState {
-        let (waits, answer) = oneshot::channel();
-        let is_first = {
-            let mut waiting = self.0.extent.lock();
-            waiting.next.push(waits);
-            !std::mem::replace(&mut waiting.is_asked, true)
-        };
-        if is_first {
-            tokio::spawn(ask(Arc::clone(&self.0)));
-        }
-        match answer.await {
-            Ok(state) => state,
-            // Only a runtime that ends drops the task.
-            Err(_) => std::future::pending().await,
-        }
-    }
-}
-
 /// Asks until nobody waits.
-async fn ask(shared: Arc<Shared>) {
+async fn ask(extent: Arc<Extent>, backplane: Arc<dyn Backplane>) {
     let mut backoff = Backoff::new(RETRY);
-    while let Some(waiting) = shared.extent.take() {
+    while let Some(waiting) = extent.take() {
         // Without an answer the others still wait: a backplane that panics has not answered.
-        let question = async { timeout(ANSWER, shared.backplane.state()).await };
+        let question = async { timeout(ANSWER, backplane.state()).await };
         let asked = AssertUnwindSafe(question).catch_unwind().await;
         if let Ok(Ok(Ok(state))) = asked {
             backoff.reset();
@@ -80,7 +76,7 @@ async fn ask(shared: Arc<Shared>) {
                 let _ = waits.send(state.clone());
             }
         } else {
-            shared.extent.lock().next.extend(waiting);
+            extent.lock().next.extend(waiting);
             backoff.wait().await;
         }
     }

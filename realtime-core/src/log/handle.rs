@@ -43,6 +43,11 @@ impl Log {
         Self(Arc::new(Shared::new(node, backplane, directory)))
     }
 
+    /// Returns a state that the log had after this call began, as soon as the log answers.
+    pub(crate) async fn state_when_answered(&self) -> LogState {
+        self.0.extent.state(&self.0.backplane).await
+    }
+
     /// Returns this node.
     #[must_use]
     pub fn node(&self) -> &NodeInfo {

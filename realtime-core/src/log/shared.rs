@@ -46,7 +46,7 @@ pub(crate) struct Shared {
     /// The reports of this node that are not all received, by the ids of the records.
     pub(super) reporters: Mutex<HashMap<EventId, watch::Sender<Received>>>,
     pub(super) probes: Probes,
-    pub(super) extent: Extent,
+    pub(super) extent: Arc<Extent>,
     /// `true` if this node only publishes: it has no connections, and does not read the log.
     pub(super) publishes: AtomicBool,
     /// The end of the log when this node began to read it: no other node awaits reports about
@@ -135,7 +135,7 @@ impl Shared {
             collectors: Mutex::default(),
             reporters: Mutex::default(),
             probes: Probes::default(),
-            extent: Extent::default(),
+            extent: Arc::default(),
             publishes: AtomicBool::new(false),
             first_read: AtomicU64::new(0),
             joining: tokio::sync::Mutex::default(),
