@@ -34,6 +34,7 @@ pub use traits::policy::{AllowRooms, DenyRooms, RoomAccess, RoomPolicy};
 pub use traits::provider::RealtimeProvider;
 pub use traits::raw::IntoRawReply;
 pub use traits::router::Router;
+pub use traits::token_source::TokenSource;
 pub use traits::tokens::StaticTokens;
 pub use values::ack::{AckReply, AckStatus, Acks};
 pub use values::capabilities::Capabilities;

@@ -45,3 +45,4 @@ pub use crate::values::name::{MAX_NAME_BYTES, RESERVED_EVENTS, check_event_name,
 pub use crate::values::position::Position;
 pub use crate::values::random::random_between;
 pub use crate::values::states::States;
+pub use crate::values::subprotocols::{SubprotocolError, Subprotocols};

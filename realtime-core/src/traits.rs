@@ -16,4 +16,5 @@ pub(crate) mod provider;
 pub(crate) mod raw;
 pub(crate) mod router;
 pub(crate) mod runtime;
+pub(crate) mod token_source;
 pub(crate) mod tokens;

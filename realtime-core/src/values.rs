@@ -33,4 +33,5 @@ pub(crate) mod receipt;
 pub(crate) mod refusal;
 pub(crate) mod states;
 pub(crate) mod stats;
+pub(crate) mod subprotocols;
 pub(crate) mod target;

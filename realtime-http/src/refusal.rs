@@ -8,7 +8,7 @@ use realtime_core::{Refusal, RefusalKind};
 /// `{"error":{"code","message"}}`.
 pub fn refusal_response(refusal: &Refusal) -> Response {
     let kind = refusal.kind();
-    let mut response = error_response(kind.status(), kind.code(), refusal.message());
+    let mut response = error_response(kind.status(), refusal.code(), refusal.message());
     if let Some(after) = refusal.retry_after() {
         // Whole seconds, rounded up (RFC 9110 §10.2.3).
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(after.as_secs_f64().ceil() as u64));
@@ -19,8 +19,11 @@ pub fn refusal_response(refusal: &Refusal) -> Response {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     if kind == RefusalKind::Unauthorized {
-        // A 401 has to name a scheme (RFC 9110 §11.6.1).
-        response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        // A 401 has to name a scheme (RFC 9110 §11.6.1); one for a token says that it is of no use
+        // (RFC 6750 §3.1).
+        let has_token = refusal.code() != kind.code() && refusal.code() != "token_missing";
+        let challenge = if has_token { "Bearer error=\"invalid_token\"" } else { "Bearer" };
+        response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
     }
     response
 }

@@ -174,7 +174,7 @@ impl ConnectOptions {
 fn log_unknown(provider: &str, auth: &Value) {
     let Value::Object(auth) = auth else { return };
     let is_known =
-        |key: &str| ROOM_PARAMETERS.contains(&key) || ["connectionId", "lastEventId", "token"].contains(&key);
+        |key: &str| ROOM_PARAMETERS.contains(&key) || ["connectionId", "lastEventId", "ticket", "token"].contains(&key);
     let unknown = auth.keys().filter(|key| !is_known(key)).map(|key| &key[..key.floor_char_boundary(64)]);
     let unknown: Vec<_> = unknown.take(8).collect();
     if !unknown.is_empty() {

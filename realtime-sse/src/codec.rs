@@ -59,7 +59,7 @@ pub(crate) fn retry(after: Duration) -> Bytes {
 /// Returns the stream for a client that is to reconnect later: the time, and the refusal as an
 /// error.
 pub(crate) fn refusal(refusal: &Refusal, after: Duration) -> Bytes {
-    let error = HandlerError::new(refusal.kind().code(), refusal.message().to_owned());
+    let error = HandlerError::new(refusal.code(), refusal.message().to_owned());
     [retry(after), error_block(&error, None)].concat().into()
 }
 

@@ -41,7 +41,7 @@ where
 }
 
 /// The name of the provider that an authenticator sees.
-const HTTP: &str = "http";
+pub(crate) const HTTP: &str = "http";
 
 impl NotificationService {
     /// Asks the authenticator who makes a request to a route of the application's own, as
@@ -62,7 +62,7 @@ impl NotificationService {
             tracing::info!(
                 path = parts.uri.path(),
                 address = address.map(tracing::field::display),
-                reason = refusal.kind().code(),
+                reason = refusal.code(),
                 setting = refusal.setting(),
                 detail = ?refusal.message(),
                 "request refused"

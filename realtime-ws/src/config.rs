@@ -116,7 +116,13 @@ setters! {
 
 impl WsConfig {
     /// Sets the subprotocols that are spoken (RFC 6455 §1.9); default none. The first one that the
-    /// client offers is answered.
+    /// client offers is answered; if it offers none of them, no subprotocol is, after which a
+    /// browser closes a connection for which it offered any.
+    ///
+    /// `bearer` is always understood: a browser's `new WebSocket(url, ['bearer', token])` is
+    /// answered with `bearer`, or with one of these that it offers too, and the token is what
+    /// [`ConnectRequest::token`](realtime_core::ConnectRequest::token) returns. Other offers are
+    /// answered as these say, an offer that is malformed with 400.
     #[must_use]
     pub fn with_subprotocols<I: IntoIterator<Item = N>, N: Into<String>>(mut self, names: I) -> Self {
         self.subprotocols = names.into_iter().map(Into::into).collect();

@@ -1,5 +1,6 @@
 //! The route of the WebSocket, and the opening handshake (RFC 6455 §4.2) on a request of axum's.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use ::http::header::{CONNECTION, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE};
@@ -11,7 +12,7 @@ use axum::response::Response;
 use axum::routing::get;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use realtime_core::spi::{Admitted, RefusedClient, SessionOutlet};
+use realtime_core::spi::{Admitted, RefusedClient, SessionOutlet, SubprotocolError, Subprotocols};
 use realtime_core::{Identity, Refusal};
 use realtime_http::spi::{ProviderOrigins, admit, admit_as, method_response, refusal_response, websocket_request};
 use realtime_http::{HttpProvider, WireInfo};
@@ -153,7 +154,7 @@ impl Handshake {
             return Err(InvalidHandshake::new(StatusCode::BAD_REQUEST, "this connection cannot become a websocket"));
         };
         let (parts, ()) = request.into_parts();
-        if let Some(subprotocol) = subprotocol(&parts, subprotocols) {
+        if let Some(subprotocol) = subprotocol(&parts, subprotocols)? {
             response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, subprotocol);
         }
         Ok(Self { parts, stream, response })
@@ -161,7 +162,7 @@ impl Handshake {
 }
 
 impl InvalidHandshake {
-    fn new(status: StatusCode, message: &'static str) -> Self {
+    fn new(status: StatusCode, message: impl Into<Cow<'static, str>>) -> Self {
         Self { refusal: Refusal::bad_request(message), status }
     }
 
@@ -205,10 +206,10 @@ impl From<Error> for InvalidHandshake {
     }
 }
 
-/// Returns the first of the client's subprotocols that is supported here (RFC 6455 §4.2.2).
-fn subprotocol(parts: &Parts, supported: &[String]) -> Option<HeaderValue> {
-    let lines = parts.headers.get_all(SEC_WEBSOCKET_PROTOCOL).into_iter().map(HeaderValue::as_bytes);
-    let mut offers = lines.flat_map(|line| line.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
-    let chosen = offers.find(|offer| supported.iter().any(|supported| supported.as_bytes() == *offer))?;
-    HeaderValue::from_bytes(chosen).ok()
+/// Returns the subprotocol to answer: the first of the client's that is spoken here (RFC 6455
+/// §4.2.2), or `bearer`, which carried a token.
+fn subprotocol(parts: &Parts, spoken: &[String]) -> Result<Option<HeaderValue>, InvalidHandshake> {
+    let malformed = |error: SubprotocolError| InvalidHandshake::new(StatusCode::BAD_REQUEST, error.to_string());
+    let answer = Subprotocols::read(&parts.headers).and_then(|offered| offered.answer(spoken)).map_err(malformed)?;
+    Ok(answer.and_then(|answer| HeaderValue::from_str(answer).ok()))
 }

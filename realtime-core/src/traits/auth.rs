@@ -8,9 +8,11 @@ use http::header::{AUTHORIZATION, COOKIE, HeaderValue};
 use http::request::Parts;
 use serde_json::Value;
 
+use crate::traits::token_source::TokenSource;
 use crate::values::connection::ConnectionId;
 use crate::values::identity::Identity;
 use crate::values::refusal::Refusal;
+use crate::values::subprotocols::Subprotocols;
 
 /// Identifies the user behind a request to connect.
 ///
@@ -158,17 +160,33 @@ impl ConnectRequest {
         self.auth_text(NAME).map(Cow::Borrowed).or_else(|| self.query(NAME))?.parse().ok()
     }
 
-    /// Returns the token: `Authorization: Bearer …`, the cookie `token`, `?token=`, or
-    /// Socket.IO's `auth.token`, in this order.
+    /// Returns the token: `Authorization: Bearer …`, the subprotocol after `bearer`, the cookie
+    /// `token`, `?token=`, or Socket.IO's `auth.token`, in this order.
     pub fn token(&self) -> Option<Cow<'_, str>> {
-        self.bearer()
-            .or_else(|| self.cookie("token"))
-            .map(Cow::Borrowed)
-            .or_else(|| self.query("token"))
-            .or_else(|| self.auth_text("token").map(Cow::Borrowed))
+        self.token_in(&TokenSource::ALL)
     }
 
-    fn bearer(&self) -> Option<&str> {
+    /// Returns the token in the first of these places that has one.
+    pub fn token_in(&self, sources: &[TokenSource]) -> Option<Cow<'_, str>> {
+        sources.iter().find_map(|source| match source {
+            TokenSource::Auth(name) => self.auth_text(name).map(Cow::Borrowed),
+            TokenSource::Bearer => self.bearer().map(Cow::Borrowed),
+            TokenSource::Cookie(name) => self.cookie(name).map(Cow::Borrowed),
+            TokenSource::Query(name) => self.query(name),
+            TokenSource::Subprotocol => self.subprotocol_token().map(Cow::Borrowed),
+        })
+    }
+
+    /// Returns the token that a browser's `new WebSocket(url, ['bearer', token])` sends as a
+    /// subprotocol, if there is one.
+    #[must_use]
+    pub fn subprotocol_token(&self) -> Option<&str> {
+        Subprotocols::read(&self.parts.headers).ok()?.token()
+    }
+
+    /// Returns the token of the header `Authorization: Bearer …`, if there is one.
+    #[must_use]
+    pub fn bearer(&self) -> Option<&str> {
         let value = std::str::from_utf8(self.parts.headers.get(AUTHORIZATION)?.as_bytes()).ok()?;
         let (scheme, token) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
@@ -203,11 +221,31 @@ mod tests {
         assert_eq!(ConnectRequest::new("sse", &all).with_auth(Some(auth.clone())).token().as_deref(), Some("a"));
         let cookie = parts("/sse?token=c%20c", &[("authorization", "Basic a"), ("cookie", "x=1; token=\"b\"")]);
         assert_eq!(ConnectRequest::new("sse", &cookie).token().as_deref(), Some("b"));
+        let offered = parts("/ws?token=c%20c", &[("sec-websocket-protocol", "v1, bearer, e"), ("cookie", "token=b")]);
+        assert_eq!(ConnectRequest::new("ws", &offered).token().as_deref(), Some("e"));
         let query = parts("/sse?token=c%20c", &[]);
         assert_eq!(ConnectRequest::new("sse", &query).token().as_deref(), Some("c c"));
         let none = parts("/sse", &[]);
         assert_eq!(ConnectRequest::new("sse", &none).with_auth(Some(auth.clone())).token().as_deref(), Some("d"));
         assert_eq!(ConnectRequest::new("sse", &none).token(), None);
+    }
+
+    #[test]
+    fn token_is_looked_for_in_the_named_places_only() {
+        let parts = parts("/sse?key=c&token=x", &[("authorization", "Bearer a"), ("cookie", "session=b")]);
+        let request = ConnectRequest::new("sse", &parts).with_auth(Some(serde_json::json!({"jwt": "d"})));
+        let sources = [
+            (TokenSource::Bearer, Some("a")),
+            (TokenSource::Cookie("session".into()), Some("b")),
+            (TokenSource::Query("key".into()), Some("c")),
+            (TokenSource::Auth("jwt".into()), Some("d")),
+            (TokenSource::Subprotocol, None),
+            (TokenSource::Cookie("token".into()), None),
+        ];
+        for (source, token) in sources {
+            assert_eq!(request.token_in(std::slice::from_ref(&source)).as_deref(), token, "{source:?}");
+        }
+        assert_eq!(request.token_in(&[]), None);
     }
 
     #[test]

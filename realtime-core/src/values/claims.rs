@@ -14,6 +14,10 @@ impl Claims {
         Self { value: Arc::new(value), type_name: type_name::<T>() }
     }
 
+    pub(crate) fn type_name(&self) -> &'static str {
+        self.type_name
+    }
+
     pub(crate) fn get<T: 'static>(&self) -> Option<&T> {
         self.value.downcast_ref()
     }
@@ -30,6 +34,6 @@ impl Eq for Claims {}
 impl std::fmt::Debug for Claims {
     /// Writes only the type's name: there may be a token in the value.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.type_name)
+        f.write_str(self.type_name())
     }
 }

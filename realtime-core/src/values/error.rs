@@ -126,7 +126,7 @@ impl Error {
             Self::NotAttached { .. } => "not_attached",
             Self::NotInRoom { .. } => "not_in_room",
             Self::OutcomeUnknown { .. } => "outcome_unknown",
-            Self::Refused(refusal) => refusal.kind().code(),
+            Self::Refused(refusal) => refusal.code(),
             Self::ReservedName { .. } => "reserved_name",
             Self::TooLarge { .. } => "too_large",
             Self::UnknownProvider { .. } => "unknown_provider",

@@ -62,7 +62,7 @@ impl<E: StdError + 'static> From<E> for HandlerError {
             return Self::new(error.code(), error.to_string());
         }
         if let Some(refusal) = any.downcast_ref::<Refusal>() {
-            return Self::new(refusal.kind().code(), refusal.message().to_owned());
+            return Self::new(refusal.code(), refusal.message().to_owned());
         }
         if let Some(error) = any.downcast_ref::<serde_json::Error>() {
             return Self::new("invalid_payload", describe_json_error(error));

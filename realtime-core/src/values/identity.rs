@@ -1,3 +1,4 @@
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -5,13 +6,15 @@ use crate::values::claims::Claims;
 use crate::values::name::check_name;
 use crate::values::refusal::Refusal;
 
-/// The user and the tenant that a connection belongs to, the application's claims about them, and
-/// the expiry.
+/// The user and the tenant that a connection belongs to, the rooms that it is in, the application's
+/// claims about them, and the credential's id and expiry.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Identity {
     user: Option<Arc<str>>,
     tenant: Option<Arc<str>>,
     expires_at: Option<SystemTime>,
+    token_id: Option<Arc<str>>,
+    rooms: Option<Arc<[Box<str>]>>,
     claims: Option<Claims>,
 }
 
@@ -39,6 +42,27 @@ impl Identity {
     #[must_use]
     pub fn with_expiry(mut self, at: SystemTime) -> Self {
         self.expires_at = Some(at);
+        self
+    }
+
+    /// Sets the id of the credential that the identity comes from, such as a token's `jti`.
+    #[must_use]
+    pub fn with_token_id(mut self, id: impl AsRef<str>) -> Self {
+        self.token_id = Some(id.as_ref().into());
+        self
+    }
+
+    /// Sets the rooms that each connection of this identity is in from its start, as far as the
+    /// client does not leave them; the room policy is not asked about them. A client that resumes
+    /// gets what was sent to them since its cursor, as under
+    /// [`RoomAccess::Allow`](crate::RoomAccess::Allow). They count in
+    /// [`Limits::with_rooms_per_connection`](crate::Limits::with_rooms_per_connection).
+    #[must_use]
+    pub fn with_rooms<R: Into<String>>(mut self, rooms: impl IntoIterator<Item = R>) -> Self {
+        let mut known = HashSet::new();
+        let rooms = rooms.into_iter().map(|room| room.into().into_boxed_str());
+        let rooms: Vec<_> = rooms.filter(|room| known.insert(room.clone())).collect();
+        self.rooms = (!rooms.is_empty()).then(|| rooms.into());
         self
     }
 
@@ -84,6 +108,23 @@ impl Identity {
         self.expires_at
     }
 
+    /// Returns the id of the credential that the identity comes from, if it has one.
+    #[must_use]
+    pub fn token_id(&self) -> Option<&str> {
+        self.token_id.as_deref()
+    }
+
+    /// Returns the rooms that each connection of this identity is in from its start.
+    pub fn rooms(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.rooms.as_deref().unwrap_or_default().iter().map(|room| &**room)
+    }
+
+    /// Returns the name of the type of the claims, if there are any.
+    #[must_use]
+    pub fn claims_type(&self) -> Option<&'static str> {
+        self.claims.as_ref().map(Claims::type_name)
+    }
+
     /// Returns whether the identity has expired.
     #[must_use]
     pub fn is_expired(&self, now: SystemTime) -> bool {
@@ -105,6 +146,9 @@ impl Identity {
                 check_name(what, name).map_err(|error| Refusal::bad_request(error.to_string()))?;
             }
         }
+        for room in self.rooms() {
+            check_name("room", room).map_err(|error| Refusal::bad_request(error.to_string()))?;
+        }
         if self.is_expired(SystemTime::now()) {
             return Err(Refusal::unauthorized("the identity has expired"));
         }
@@ -115,6 +159,15 @@ impl Identity {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rooms_are_kept_once_and_their_names_checked() {
+        let ann = Identity::user("ann").with_rooms(["b", "a", "b"]);
+        assert_eq!(ann.rooms().collect::<Vec<_>>(), ["b", "a"]);
+        assert!(ann.check().is_ok());
+        assert!(ann.with_rooms(["a", ""]).check().is_err());
+        assert_eq!(Identity::user("ann").with_rooms([""; 0]), Identity::user("ann"));
+    }
 
     #[derive(Debug)]
     struct Token(&'static str);

@@ -12,6 +12,7 @@ const RETRY: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs
 #[error("{message}")]
 pub struct Refusal {
     kind: RefusalKind,
+    code: &'static str,
     message: Cow<'static, str>,
     retry_after: Option<Duration>,
     setting: Option<&'static str>,
@@ -117,7 +118,7 @@ impl Refusal {
             | RefusalKind::UserLimit => Some(random_between(RETRY.0, RETRY.1)),
             _ => None,
         };
-        Self { kind, message: message.into(), retry_after, setting: kind.setting(), hint: None }
+        Self { kind, code: kind.code(), message: message.into(), retry_after, setting: kind.setting(), hint: None }
     }
 
     /// Creates a refusal of a client whose identity is unknown.
@@ -141,6 +142,15 @@ impl Refusal {
     #[must_use]
     pub fn with_retry_after(mut self, after: Duration) -> Self {
         self.retry_after = Some(after);
+        self
+    }
+
+    /// Sets a stable word that says more than the kind's own, for clients and the log: a client whose
+    /// token has expired fetches another one, and one with a token of somebody else's does not.
+    /// Statistics count by the kind.
+    #[must_use]
+    pub fn with_code(mut self, code: &'static str) -> Self {
+        self.code = code;
         self
     }
 
@@ -171,6 +181,12 @@ impl Refusal {
     #[must_use]
     pub fn kind(&self) -> RefusalKind {
         self.kind
+    }
+
+    /// Returns the stable word for clients: that of [`Refusal::with_code`], or the kind's own.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        self.code
     }
 
     /// Returns the text for the client.
@@ -220,6 +236,13 @@ mod tests {
         assert_eq!(Refusal::forbidden("").retry_after(), None);
         let own = Refusal::new(RefusalKind::NodeLimit, "").with_retry_after(Duration::from_secs(60));
         assert_eq!(own.retry_after(), Some(Duration::from_secs(60)));
+    }
+
+    #[test]
+    fn code_is_that_of_the_kind_unless_another_is_set() {
+        assert_eq!(Refusal::unauthorized("").code(), "unauthorized");
+        let expired = Refusal::unauthorized("").with_code("token_expired");
+        assert_eq!((expired.code(), expired.kind()), ("token_expired", RefusalKind::Unauthorized));
     }
 
     #[test]

@@ -171,26 +171,6 @@ async fn abandoned_handshake_frees_its_slot() {
 }
 
 #[tokio::test]
-async fn first_offered_subprotocol_that_is_configured_is_selected() {
-    let server = Server::start(provider(WsConfig::default().with_subprotocols(["v1", "v2"]))).await;
-    let offering = |offers: &[&str]| {
-        let lines: String = offers.iter().map(|offer| format!("\r\nSec-WebSocket-Protocol: {offer}")).collect();
-        handshake_of("/ws?user=a").replace("\r\n\r\n", &format!("{lines}\r\n\r\n"))
-    };
-    for (offers, answer) in
-        [(&["v0, v2, v1"][..], Some("v2")), (&["v0", "v1"], Some("v1")), (&["v0"], None), (&["V1"], None), (&[], None)]
-    {
-        let (_, head) = server.request(&offering(offers)).await;
-        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
-        let answered = head.lines().find_map(|line| {
-            let (name, value) = line.split_once(": ")?;
-            name.eq_ignore_ascii_case("sec-websocket-protocol").then_some(value)
-        });
-        assert_eq!(answered, answer, "{offers:?}");
-    }
-}
-
-#[tokio::test]
 async fn half_sent_headers_time_out() {
     let wire = WireConfig::default().with_header_read_timeout(std::time::Duration::from_millis(100));
     let server = Server::start_with(provider(WsConfig::default()), wire, |router| router).await;

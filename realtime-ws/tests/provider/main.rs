@@ -13,3 +13,4 @@ mod messages;
 #[cfg(unix)]
 mod paused;
 mod rooms;
+mod subprotocols;

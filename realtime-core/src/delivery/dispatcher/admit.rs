@@ -149,17 +149,20 @@ impl<C: Codec> Dispatcher<C> {
         let (id, data) = (ConnectionId::random(), OnceLock::new());
         let entry = async {
             identity.check()?;
-            self.check_count(rooms)?;
+            let own = identity.rooms().map(|room| (Arc::from(room), RoomAccess::Allow));
+            let named: Vec<_> = rooms.iter().filter(|room| identity.rooms().all(|own| own != **room)).collect();
+            self.check_count(own.len() + named.len())?;
             // Before the policy, which costs more and is the application's own.
             let ticket = take_slot(&identity).await?;
             self.catch_up_with(cursor.as_deref()).await?;
-            if rooms.is_empty() {
-                return Ok((ticket, Vec::new()));
+            if named.is_empty() {
+                return Ok((ticket, own.collect()));
             }
-            let identity = identity.clone();
-            let info = ConnectionInfo { id, provider: self.config.provider, identity, resumed: false, address };
+            let provider = self.config.provider;
+            let info = ConnectionInfo { id, provider, identity: identity.clone(), resumed: false, address };
             let cx = self.context_before(info, data.get_or_init(ConnectionData::default).clone());
-            Ok((ticket, self.may_enter_all(&cx, rooms).await?))
+            let entered = self.may_enter_all(&cx, &named).await?;
+            Ok((ticket, own.chain(entered).collect()))
         };
         let entered = entry.await;
         let (ticket, rooms) =
@@ -174,10 +177,10 @@ impl<C: Codec> Dispatcher<C> {
         self.decide("authenticator", async { runtime.authenticator.authenticate(request).await }).await?
     }
 
-    /// Rejects a request that names more rooms than a connection may be in.
-    fn check_count(&self, rooms: &[String]) -> Result<(), Refusal> {
+    /// Rejects a request with more rooms than a connection may be in.
+    fn check_count(&self, rooms: usize) -> Result<(), Refusal> {
         let most = self.config.delivery.limits.rooms_per_connection;
-        if rooms.len() > most {
+        if rooms > most {
             return Err(
                 Refusal::bad_request(format!("more than {most} rooms")).with_setting("limits.rooms_per_connection")
             );
@@ -242,7 +245,8 @@ impl<C: Codec> Dispatcher<C> {
         };
         let ticket =
             take_slot().map_err(|refusal| self.refuse(refusal, RefusedClient::at(address).with_identity(&identity)))?;
-        let rooms = rooms.iter().map(|room| (Arc::from(room.as_str()), RoomAccess::Allow)).collect();
+        let given = rooms.iter().map(String::as_str).filter(|room| identity.rooms().all(|own| own != *room));
+        let rooms = identity.rooms().chain(given).map(|room| (Arc::from(room), RoomAccess::Allow)).collect();
         let (id, data) = (ConnectionId::random(), OnceLock::new());
         Ok(Admitted { id, identity, ticket, rooms, data, cursor, former: None, address })
     }
@@ -255,7 +259,7 @@ impl<C: Codec> Dispatcher<C> {
             address = asker.address.map(tracing::field::display),
             user = asker.identity.and_then(Identity::user_name),
             tenant = asker.identity.and_then(Identity::tenant_name),
-            reason = refusal.kind().code(),
+            reason = refusal.code(),
             setting = refusal.setting(),
             detail = ?refusal.message(),
             hint = refusal.hint(),
@@ -266,7 +270,7 @@ impl<C: Codec> Dispatcher<C> {
 
     /// Asks the policy whether a connection that is not registered yet may enter the rooms that it
     /// names, all of them within one `decision_timeout`.
-    async fn may_enter_all(&self, cx: &Context, rooms: &[String]) -> Result<Vec<(Arc<str>, RoomAccess)>, Refusal> {
+    async fn may_enter_all(&self, cx: &Context, rooms: &[&String]) -> Result<Vec<(Arc<str>, RoomAccess)>, Refusal> {
         let mut entered = Vec::with_capacity(rooms.len());
         let all = async {
             for room in rooms {
@@ -285,6 +289,9 @@ impl<C: Codec> Dispatcher<C> {
 
     async fn may_enter_now(&self, cx: &Context, room: &str) -> Result<RoomAccess, Refusal> {
         check_name("room", room).map_err(|error| Refusal::bad_request(error.to_string()))?;
+        if cx.identity().rooms().any(|own| own == room) {
+            return Ok(RoomAccess::Allow);
+        }
         let policy = &self.runtime().map_err(|error| Refusal::new(RefusalKind::Draining, error.to_string()))?.policy;
         match policy.access(cx, room).await {
             RoomAccess::Deny => {

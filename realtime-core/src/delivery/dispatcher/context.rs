@@ -137,7 +137,7 @@ fn log_refusal(info: &ConnectionInfo, room: &str, refusal: &Refusal) {
         user = info.identity.user_name(),
         tenant = info.identity.tenant_name(),
         room = ?shorten(room),
-        reason = refusal.kind().code(),
+        reason = refusal.code(),
         setting = refusal.setting(),
         detail = ?refusal.message(),
         hint = refusal.hint(),

@@ -30,7 +30,7 @@ impl ConnectErrors {
     /// Queues the answer to a CONNECT to the main namespace. Called right before socketioxide
     /// answers with the returned message.
     pub(crate) fn queue(&self, refusal: &Refusal) -> String {
-        let message = format!("{}: {}", refusal.kind().code(), refusal.message());
+        let message = format!("{}: {}", refusal.code(), refusal.message());
         self.lock().push_back(packet_of("44", refusal, &message));
         message
     }
@@ -110,7 +110,7 @@ fn read_custom(packet: &[u8]) -> Option<(&str, String)> {
 }
 
 fn packet_of(head: &str, refusal: &Refusal, message: &str) -> String {
-    let mut data = json!({ "code": refusal.kind().code() });
+    let mut data = json!({ "code": refusal.code() });
     if let Some(after) = refusal.retry_after() {
         data["retryAfterMs"] = u64::try_from(after.as_millis()).map_or(Value::Null, Value::from);
     }
