@@ -16,6 +16,7 @@ mod follow;
 pub(crate) mod handle;
 mod health;
 pub(crate) mod memory;
+mod once;
 mod online;
 mod pipe;
 pub(crate) mod presence;

@@ -13,6 +13,7 @@ use realtime_http::{HttpProvider, Origins};
 use crate::context::{Everywhere, Slot};
 use crate::registry::{Entry, Registry};
 use crate::service::NotificationService;
+use crate::ticket::{TicketConfig, TicketOffice};
 
 /// The default of the largest payload of an event, in bytes.
 const MAX_EVENT_BYTES: usize = 1024 * 1024;
@@ -30,6 +31,7 @@ pub struct NotificationServiceBuilder {
     directory: Option<Arc<dyn Directory>>,
     node_name: Option<String>,
     cursor_secret: Option<Vec<u8>>,
+    tickets: Option<TicketConfig>,
     publishes: bool,
     pub(crate) hooks: Vec<Arc<dyn LifecycleHook>>,
     pub(crate) router: Router,
@@ -165,6 +167,13 @@ impl NotificationServiceBuilder {
         self
     }
 
+    /// Adds the route of one-time tickets, `POST /ticket`, with which a client connects that can send
+    /// no header: `.tickets(TicketConfig::default())`.
+    pub fn tickets(mut self, tickets: TicketConfig) -> Self {
+        self.tickets = Some(tickets);
+        self
+    }
+
     /// Sets the name of this node, by which logs and [`NotificationService::nodes`] show it; default:
     /// its random id.
     pub fn node_name(mut self, name: impl Into<String>) -> Self {
@@ -183,19 +192,10 @@ impl NotificationServiceBuilder {
         if self.publishes && self.entries.iter().any(|entry| entry.http.is_some()) {
             return Err(Error::Config("a publisher has no providers: use builder()".to_owned()));
         }
+        self.check_fields()?;
         let authenticator = choose_authenticator(self.authenticator, self.anonymous || self.publishes)?;
         if self.entries.is_empty() {
             return Err(Error::Config("no provider: call provider(…) at least once".to_owned()));
-        }
-        let decision_timeout = self.decision_timeout.unwrap_or(DECISION_TIMEOUT);
-        for (field, is_zero) in [
-            ("decision_timeout", decision_timeout.is_zero()),
-            ("connections_per_user", self.connections_per_user == Some(0)),
-            ("max_event_bytes", self.max_event_bytes == Some(0)),
-        ] {
-            if is_zero {
-                return Err(Error::Config(format!("{field} is zero")));
-            }
         }
         let cursor_secret = self.cursor_secret.map(CursorSecret::new).transpose()?;
         let registry = Registry::new(self.entries)?;
@@ -204,7 +204,7 @@ impl NotificationServiceBuilder {
             let own = registry.iter().filter_map(|entry| entry.http.as_ref()?.origins());
             own.for_each(|own| own.set_default(origins));
         }
-        registry.check()?;
+        registry.check(self.tickets.as_ref().map(TicketConfig::path))?;
         self.router.check()?;
         let (policy, policy_name) = self.policy.unwrap_or((Arc::new(DenyRooms), "none: clients cannot name rooms"));
         let slot = Slot::default();
@@ -213,6 +213,13 @@ impl NotificationServiceBuilder {
         let backplane = self.backplane.unwrap_or_else(|| Arc::new(MemoryBackplane::default()));
         let directory = self.directory.unwrap_or_else(|| Arc::new(MemoryDirectory::new()));
         let log = Log::of_node(node, backplane, directory);
+        let tickets = self
+            .tickets
+            .map(|config| TicketOffice::new(config, Arc::clone(&authenticator), log.clone(), cursor_secret.clone()));
+        let authenticator = match &tickets {
+            Some(tickets) => Arc::new(tickets.clone()) as _,
+            None => authenticator,
+        };
         let mut runtime = Runtime::new(log.clone(), authenticator);
         runtime.sends = Some(Arc::new(Everywhere { slot: slot.clone(), log }));
         runtime.policy = policy;
@@ -221,9 +228,10 @@ impl NotificationServiceBuilder {
         runtime.hooks = self.hooks;
         runtime.slots = Admission::of_service(self.connections_per_user);
         runtime.max_event_bytes = self.max_event_bytes.unwrap_or(MAX_EVENT_BYTES);
-        runtime.decision_timeout = decision_timeout;
+        runtime.decision_timeout = self.decision_timeout.unwrap_or(DECISION_TIMEOUT);
         runtime.cursor_secret = cursor_secret;
-        let service = NotificationService::new(registry, Some(runtime.clone()), self.origins.unwrap_or_default());
+        let origins = self.origins.unwrap_or_default();
+        let service = NotificationService::new(registry, Some(runtime.clone()), origins, tickets);
         // Before a client can connect and a handler can ask for the service.
         slot.fill(&service);
         for (at, entry) in service.registry().iter().enumerate() {
@@ -237,6 +245,20 @@ impl NotificationServiceBuilder {
         }
         service.registry().log_start(policy_name);
         Ok(service)
+    }
+
+    /// Rejects a number that is zero, and tickets that cannot work.
+    fn check_fields(&self) -> Result<()> {
+        for (field, is_zero) in [
+            ("decision_timeout", self.decision_timeout == Some(Duration::ZERO)),
+            ("connections_per_user", self.connections_per_user == Some(0)),
+            ("max_event_bytes", self.max_event_bytes == Some(0)),
+        ] {
+            if is_zero {
+                return Err(Error::Config(format!("{field} is zero")));
+            }
+        }
+        self.tickets.as_ref().map_or(Ok(()), TicketConfig::check)
     }
 }
 

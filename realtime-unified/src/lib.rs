@@ -26,11 +26,13 @@ mod send;
 mod service;
 pub mod spi;
 pub mod stats;
+mod ticket;
 
 pub use builder::NotificationServiceBuilder;
 pub use caller::Caller;
 pub use context::ContextExt;
 pub use service::NotificationService;
+pub use ticket::TicketConfig;
 
 /// The attribute of an `impl` of [`Authenticator`], [`RoomPolicy`], [`LifecycleHook`] and the other
 /// traits with async methods.

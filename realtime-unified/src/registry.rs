@@ -6,6 +6,8 @@ use realtime_core::{Error, RealtimeProvider, Result};
 use realtime_http::HttpProvider;
 use realtime_http::spi::check_paths;
 
+use crate::ticket::TICKET;
+
 /// The providers of a service, in the order they were added.
 #[derive(Clone, Default)]
 pub(crate) struct Registry {
@@ -58,8 +60,9 @@ impl Registry {
         Ok(Self { entries })
     }
 
-    /// Checks every provider's configuration, and that no two have routes that conflict.
-    pub(crate) fn check(&self) -> Result<()> {
+    /// Checks every provider's configuration, and that no two have routes that conflict, nor one of
+    /// them and the tickets.
+    pub(crate) fn check(&self, tickets: Option<&str>) -> Result<()> {
         for entry in self.iter() {
             entry.provider.check().map_err(|error| match error {
                 Error::Config(text) if !text.contains(&quoted(entry.name())) => {
@@ -69,7 +72,8 @@ impl Registry {
             })?;
         }
         let paths = self.iter().filter_map(|entry| Some((entry.name(), entry.http.as_ref()?.paths())));
-        check_paths(paths.flat_map(|(name, paths)| paths.into_iter().map(move |path| (name, path))))
+        let paths = paths.flat_map(|(name, paths)| paths.into_iter().map(move |path| (name, path)));
+        check_paths(paths.chain(tickets.map(|path| (TICKET, path.to_owned()))))
     }
 
     /// Logs what runs: where a reader looks why a client is rejected.

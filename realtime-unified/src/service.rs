@@ -17,6 +17,7 @@ use tokio::net::TcpListener;
 
 use crate::fakes::Fakes;
 use crate::registry::{Entry, Registry};
+use crate::ticket::{self, TicketOffice};
 
 /// The providers of one application, chosen by name. Cheap to clone; made for axum's state.
 ///
@@ -33,6 +34,7 @@ pub(crate) struct Parts {
     runtime: Option<Runtime>,
     /// The pages that may connect where a provider's own configuration names none.
     origins: Origins,
+    tickets: Option<TicketOffice>,
 }
 
 impl NotificationService {
@@ -48,13 +50,18 @@ impl NotificationService {
     pub fn mocked(providers: impl Fakes) -> Self {
         let entries = providers.into_providers().into_iter().map(Entry::custom).collect();
         match Registry::new(entries) {
-            Ok(registry) => Self::new(registry, None, Origins::default()),
+            Ok(registry) => Self::new(registry, None, Origins::default(), None),
             Err(error) => panic!("{error}"),
         }
     }
 
-    pub(crate) fn new(registry: Registry, runtime: Option<Runtime>, origins: Origins) -> Self {
-        Self(Arc::new(Parts { registry, runtime, origins }))
+    pub(crate) fn new(
+        registry: Registry,
+        runtime: Option<Runtime>,
+        origins: Origins,
+        tickets: Option<TicketOffice>,
+    ) -> Self {
+        Self(Arc::new(Parts { registry, runtime, origins, tickets }))
     }
 
     pub(crate) fn origins(&self) -> &Origins {
@@ -332,12 +339,13 @@ impl NotificationService {
     }
 
     /// Returns the routes of all providers: `GET /sse`, `GET /ws`, `/socket.io/`, unless configured
-    /// otherwise. The routes keep the service running.
+    /// otherwise, and that of the tickets if there are any. The routes keep the service running.
     ///
     /// They need no state, so they merge into a router of any state.
     pub fn router<S: Clone + Send + Sync + 'static>(&self) -> axum::Router<S> {
         let routers = self.registry().iter().filter_map(|entry| entry.http.clone()).map(HttpProvider::router);
-        let router = routers.fold(axum::Router::new(), axum::Router::merge);
+        let tickets = self.0.tickets.clone().map(|office| ticket::route(self.clone(), office));
+        let router = routers.chain(tickets).fold(axum::Router::new(), axum::Router::merge);
         // In a layer, not in the requests, which sessions may keep.
         router.layer(axum::middleware::from_fn_with_state(self.clone(), keep)).with_state(())
     }

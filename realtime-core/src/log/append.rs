@@ -39,7 +39,7 @@ impl Log {
         ask: Option<Arc<Ask>>,
     ) -> Result<Receipt> {
         let key = self.0.repeat_key(&providers, &body);
-        self.append_once(key, providers, id, body, ask).await
+        self.append_in(self.0.epoch(), key, Record::new(id, self.0.node.id, providers, body), ask).await
     }
 
     /// Appends an event for the providers that its sender named, or for all: the idempotency key is
@@ -52,20 +52,18 @@ impl Log {
         body: Body,
     ) -> Result<Receipt> {
         let key = self.0.repeat_key(named, &body);
-        self.append_once(key, providers, id, body, None).await
+        self.append_in(self.0.epoch(), key, Record::new(id, self.0.node.id, providers, body), None).await
     }
 
-    async fn append_once(
+    /// Appends a record in this epoch of the log, and waits until it has been applied here.
+    pub(super) async fn append_in(
         &self,
+        epoch: Epoch,
         key: Option<RepeatKey>,
-        providers: Providers,
-        id: EventId,
-        body: Body,
+        record: Record,
         ask: Option<Arc<Ask>>,
     ) -> Result<Receipt> {
-        let shared = &self.0;
-        let epoch = shared.epoch();
-        let record = Arc::new(Record::new(id, shared.node.id, providers, body));
+        let (shared, id, record) = (&self.0, record.id, Arc::new(record));
         if shared.publishes.load(Ordering::Acquire) {
             let outcome = shared.append_unread(&record, key);
             return tokio::time::timeout(OUTCOME, outcome).await.unwrap_or(Err(Error::OutcomeUnknown { id }));

@@ -29,6 +29,15 @@ impl RepeatKey {
         Self { key, content, keep }
     }
 
+    /// Creates the key of a name that is taken once.
+    pub(crate) fn of_name(name: &[u8], keep: Duration) -> Self {
+        let mut key = Sha256::new();
+        // Differs from the key of any event, whose second part is another word.
+        add(&mut key, name);
+        add(&mut key, b"once");
+        Self { key: first(key), content: [0; 16], keep }
+    }
+
     /// Creates the key of an event for these providers, if it has one.
     pub(crate) fn of(providers: &Providers, target: &Target, event: &Event, keep: Duration) -> Option<Self> {
         let mut key = Sha256::new();

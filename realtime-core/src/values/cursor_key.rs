@@ -1,6 +1,8 @@
 use std::fmt;
 
+use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};
+use sha2::Sha256;
 
 /// The secret that signs the cursors of one epoch of a log; stored in the log's state, as secret as
 /// its records.
@@ -41,11 +43,29 @@ impl CursorKey {
         Self(bytes)
     }
 
+    /// Derives a key for another purpose, which says nothing about this one: HMAC-SHA-256 of the
+    /// purpose's name (a cursor's MAC is that of 21 bytes, of which the first is a version).
+    #[must_use]
+    pub fn derive(&self, purpose: &str) -> [u8; Self::BYTES] {
+        sum(&self.0, &[&[0], purpose.as_bytes()])
+    }
+
     /// Returns the bytes, for a log to store.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; Self::BYTES] {
         &self.0
     }
+}
+
+/// Returns the HMAC-SHA-256 of these parts.
+pub(crate) fn sum(key: &[u8], parts: &[&[u8]]) -> [u8; CursorKey::BYTES] {
+    // RFC 2104 takes a key of any length.
+    let mut mac = match Hmac::<Sha256>::new_from_slice(key) {
+        Ok(mac) => mac,
+        Err(error) => unreachable!("{error}"),
+    };
+    parts.iter().for_each(|part| mac.update(part));
+    mac.finalize().into_bytes().into()
 }
 
 impl TryFrom<&[u8]> for CursorKey {
@@ -81,6 +101,13 @@ mod tests {
         let key = CursorKey::random();
         assert_eq!(format!("{key:?}"), "…");
         assert_eq!(format!("{:?}", Some(&key)), "Some(…)");
+    }
+
+    #[test]
+    fn derived_keys_differ_by_key_and_purpose() {
+        let [one, two] = [CursorKey::new([1; 32]), CursorKey::new([2; 32])];
+        assert_eq!(one.derive("a"), one.clone().derive("a"));
+        assert!(one.derive("a") != one.derive("b") && one.derive("a") != two.derive("a"));
     }
 
     #[test]

@@ -1,11 +1,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
-
 use crate::values::cursor::Epoch;
-use crate::values::cursor_key::CursorKey;
+use crate::values::cursor_key::{CursorKey, sum};
 use crate::values::error::{Error, Result};
 
 /// An application's own secret, from which the keys of cursors are derived in place of the key in
@@ -38,16 +35,6 @@ impl CursorSecret {
         let extracted = sum(&epoch.get().to_be_bytes(), &[&self.0]);
         CursorKey::new(sum(&extracted, &[INFO, &[1]]))
     }
-}
-
-fn sum(key: &[u8], parts: &[&[u8]]) -> [u8; CursorKey::BYTES] {
-    // RFC 2104 takes a key of any length.
-    let mut mac = match Hmac::<Sha256>::new_from_slice(key) {
-        Ok(mac) => mac,
-        Err(error) => unreachable!("{error}"),
-    };
-    parts.iter().for_each(|part| mac.update(part));
-    mac.finalize().into_bytes().into()
 }
 
 impl fmt::Debug for CursorSecret {

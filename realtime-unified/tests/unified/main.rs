@@ -21,6 +21,8 @@ mod drain;
 mod dropped;
 #[cfg(all(feature = "socketio", feature = "sse", feature = "ws"))]
 mod handlers;
+#[cfg(all(feature = "jwt", feature = "sse", feature = "socketio", feature = "ws"))]
+mod jwt;
 #[cfg(all(feature = "sse", feature = "socketio", feature = "ws"))]
 mod logs;
 #[cfg(all(feature = "socketio", feature = "sse", feature = "ws"))]
@@ -30,6 +32,8 @@ mod nodes;
 #[cfg(all(unix, feature = "sse", feature = "ws"))]
 mod serve;
 mod service;
+#[cfg(all(feature = "sse", feature = "socketio", feature = "ws"))]
+mod tickets;
 #[cfg(feature = "ws")]
 mod tracing;
 #[cfg(all(feature = "sse", feature = "socketio", feature = "ws"))]

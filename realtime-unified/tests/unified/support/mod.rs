@@ -184,6 +184,18 @@ pub async fn get(address: SocketAddr, path: &str, headers: &str) -> String {
     read_head(&mut stream).await
 }
 
+/// Sends a request without a body and returns the head of the response and its JSON.
+pub async fn answer(address: SocketAddr, line: &str, headers: &str) -> (String, serde_json::Value) {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("{line} HTTP/1.1\r\nhost: {address}\r\ncontent-length: 0\r\n{headers}\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let head = read_head(&mut stream).await.to_ascii_lowercase();
+    let length = head.split("content-length: ").nth(1).and_then(|rest| rest.split('\r').next()?.parse().ok());
+    let mut body = vec![0; length.unwrap_or(0)];
+    in_time("a body", tokio::io::AsyncReadExt::read_exact(&mut stream, &mut body)).await.unwrap();
+    (head, serde_json::from_slice(&body).unwrap_or_default())
+}
+
 /// The headers of a WebSocket handshake.
 pub const UPGRADE: &str = "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
      sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";

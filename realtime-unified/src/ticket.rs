@@ -1,0 +1,13 @@
+//! One-time tickets: a client exchanges its credentials for a ticket, and connects with it where it
+//! could send no header.
+
+mod claims;
+mod config;
+mod office;
+mod route;
+mod seal;
+
+pub(crate) use config::TICKET;
+pub use config::TicketConfig;
+pub(crate) use office::TicketOffice;
+pub(crate) use route::route;
