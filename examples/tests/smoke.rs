@@ -225,14 +225,36 @@ async fn unknown_provider_ends_the_program_with_the_known_names() {
     assert!(said.ends_with("\nerror: unknown provider \"smtp\"; registered: sse, ws, socket\n"), "{said}");
 }
 
+#[tokio::test]
+async fn jwt_connects_with_tokens_and_tickets() {
+    let program = Program::start(env!("CARGO_BIN_EXE_jwt"), &[]).await;
+    let login = async |name: &'static str| {
+        let answer = within("a token", http().post(format!("{}/login", program.url)).body(name).send()).await.unwrap();
+        format!("Bearer {}", answer.text().await.unwrap())
+    };
+    let (ann, bob) = (login("ann").await, login("bob").await);
+    let exchange = http().post(format!("{}/ticket", program.url)).header("authorization", &bob).send();
+    let answer: Value = within("a ticket", exchange).await.unwrap().json().await.unwrap();
+    let mut reader = sse(format!("{}/sse?ticket={}", program.url, answer["ticket"].as_str().unwrap())).await;
+    let socket = |token: &str| WsClient::new(format!("{}/ws", program.ws_url())).with_header("authorization", token);
+    let (mut writer, mut other) = (socket(&ann), socket(&bob));
+    assert!(writer.request("publish", "hello").await.is_ok());
+    assert_eq!(reader.next_of("published").await.unwrap().json::<String>(), "hello");
+    let refused = other.request("publish", "hello").await;
+    assert!(matches!(&refused, Err(ClientError::Protocol(error)) if error.contains("forbidden")), "{refused:?}");
+    let expired = SseClient::connect(format!("{}/sse", program.url)).await;
+    assert!(matches!(expired, Err(ClientError::Refused { status: 401, .. })), "{expired:?}");
+}
+
 /// Each program prints a line to try, which shows an event.
 #[tokio::test]
 async fn printed_line_of_each_program_shows_an_event() {
-    let programs: [(&str, &[&str]); 10] = [
+    let programs: [(&str, &[&str]); 11] = [
         (env!("CARGO_BIN_EXE_chat"), &[]),
         (env!("CARGO_BIN_EXE_dashboard"), &[]),
         (env!("CARGO_BIN_EXE_domain_events"), &[]),
         (env!("CARGO_BIN_EXE_echo"), &[]),
+        (env!("CARGO_BIN_EXE_jwt"), &[]),
         (env!("CARGO_BIN_EXE_own_route"), &[]),
         (env!("CARGO_BIN_EXE_rooms"), &[]),
         (env!("CARGO_BIN_EXE_typing"), &[]),

@@ -6,7 +6,8 @@ import { fileURLToPath } from 'node:url';
 import { within } from './wait.mjs';
 
 const root = fileURLToPath(new URL('../../../', import.meta.url));
-const binary = process.env.REALTIME_DEMO ?? `${process.env.CARGO_TARGET_DIR ?? `${root}target`}/debug/realtime-demo`;
+const built = (name) => `${process.env.CARGO_TARGET_DIR ?? `${root}target`}/debug/${name}`;
+const binary = process.env.REALTIME_DEMO ?? built('realtime-demo');
 const running = new Set();
 
 // Whatever ends this process, the servers it started end with it.
@@ -17,9 +18,16 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => p
  * Starts the demo and resolves once it prints its address. Without `--drain` and `--hold` it does
  * neither.
  */
-export async function startDemo(...args) {
+export function startDemo(...args) {
   const drain = [...(args.includes('--drain') ? [] : ['--drain', '0']), ...(args.includes('--hold') ? [] : ['--hold', '0'])];
-  const child = spawn(binary, ['--listen', '127.0.0.1:0', ...drain, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+  return start(binary, [...drain, ...args]);
+}
+
+/** Starts a program of `examples/src/bin`. */
+export const startExample = (name, ...args) => start(built(name), args);
+
+async function start(program, args) {
+  const child = spawn(program, ['--listen', '127.0.0.1:0', ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
   running.add(child);
   let out = '';
   const exited = new Promise((resolve) => child.once('close', (code, signal) => {

@@ -4,10 +4,10 @@ import { readFileSync } from 'node:fs';
 
 const DOCS = readFileSync(new URL('../../../docs/clients.md', import.meta.url), 'utf8');
 
-/** A section's first example, without its imports. */
-export function recipe(section) {
+/** A section's first example, or a later one, without its imports. */
+export function recipe(section, number = 0) {
   const text = DOCS.split(`\n## ${section}\n`)[1]?.split('\n## ')[0];
-  const code = /```js\n(.*?)```/s.exec(text ?? '')?.[1];
+  const code = [...(text ?? '').matchAll(/```js\n(.*?)```/gs)][number]?.[1];
   if (!code) throw new Error(`docs/clients.md: no example of ${section}`);
   return code.replace(/^import .*/m, '');
 }
