@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::log::handle::Log;
-use crate::log::record::{Body, Providers};
+use crate::log::record::{Body, MAX_TIMEOUT, Providers};
 use crate::values::ack::{Acks, Ask};
 use crate::values::error::{Error, Result};
 use crate::values::event::Event;
@@ -15,9 +15,6 @@ use crate::values::target::Target;
 
 /// The feature named in the error of a provider whose clients cannot answer.
 pub(crate) const ACKS: &str = "acks";
-
-/// The longest timeout of an ask; longer ones are shortened to it.
-const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Log {
     /// Asks the connections of a target with these of the attached providers, or without names with

@@ -66,7 +66,7 @@ impl Collector {
                     self.ask.iter().for_each(|ask| ask.expect_at(from, *connection, name(provider)));
                 }
                 Item::Settled(settled) => self.ask.iter().for_each(|ask| ask.settle_at(reply(settled, &name))),
-                Item::Closed(count) => state.closed += count,
+                Item::Closed(count) => state.closed = state.closed.saturating_add(*count),
                 Item::End => self.complete(&mut state, from),
             }
         }

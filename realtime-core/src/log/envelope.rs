@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
-use crate::log::record::{Body, Providers, Record};
+use crate::log::record::{Body, MAX_TIMEOUT, Providers, Record};
 use crate::log::report::{Item, Received, Report, Settled};
 use crate::values::ack::AckStatus;
 use crate::values::close::CloseReason;
@@ -320,6 +320,8 @@ pub(crate) fn decode(bytes: &Bytes) -> Result<Record, EnvelopeError> {
             Body::Event { target: target.into_owned(), event: event(name, shape, volatile, latest)?, widen }
         }
         Kind::Ask { target, name, shape, timeout } => {
+            // A longer one would not fit into a node's clock.
+            let timeout = timeout.min(MAX_TIMEOUT);
             Body::Ask { target: target.into_owned(), event: event(name, shape, false, None)?, timeout }
         }
         Kind::Join { user, tenant, room } => Body::Join { member: Member { user, tenant }, room },

@@ -61,6 +61,9 @@ pub(crate) enum Body {
     Probe { member: Member },
 }
 
+/// The longest timeout of an ask; longer ones are shortened to it.
+pub(crate) const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// The size of a record in memory in addition to its payload, names included.
 const RECORD_BYTES: usize = 256;
 
