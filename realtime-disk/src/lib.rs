@@ -3,6 +3,9 @@
 mod backplane;
 mod config;
 mod error;
+#[doc(hidden)]
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod lock;
 mod store;
 mod tip;

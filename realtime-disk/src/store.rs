@@ -196,13 +196,7 @@ impl Store {
         let mut keys = Vec::new();
         for item in self.keys.iter() {
             let (key, value) = item.into_inner()?;
-            let read = || {
-                let content = value.get(..16)?.try_into().ok()?;
-                let id = EventId::from_bytes(value.get(24..40)?.try_into().ok()?);
-                let until = time_of(value.get(40..KEY_BYTES)?)?;
-                Some((RepeatKey::new(key[..].try_into().ok()?, content, until), position_of(value.get(16..24)?)?, id))
-            };
-            keys.push(read().ok_or_else(|| damaged("an idempotency key is unreadable".into()))?);
+            keys.push(key_of(&key, &value).ok_or_else(|| damaged("an idempotency key is unreadable".into()))?);
         }
         // The times are those at which the keys end, until here.
         let left = |until: Duration| (UNIX_EPOCH + until).duration_since(now).unwrap_or_default();
@@ -287,17 +281,9 @@ impl Change<'_> {
         key: Option<&RepeatKey>,
     ) {
         let now = SystemTime::now();
-        let mut value = Vec::with_capacity(RECORD_HEAD + record.len());
-        value.extend(millis(now).to_be_bytes());
-        value.extend(id.to_bytes());
-        value.extend(record);
-        self.batch.insert(&self.store.records, position.get().to_be_bytes(), value);
+        self.batch.insert(&self.store.records, position.get().to_be_bytes(), record_value(now, id, record));
         if let Some(key) = key {
-            let mut value = Vec::with_capacity(KEY_BYTES);
-            value.extend(key.content);
-            value.extend(position.get().to_be_bytes());
-            value.extend(id.to_bytes());
-            value.extend(millis(now + key.keep).to_be_bytes());
+            let value = key_value(key, position, id, now + key.keep);
             self.batch.insert(&self.store.keys, key.key, value);
         }
         self.tip = Some(Tip { epoch, position, id });
@@ -340,7 +326,35 @@ impl Change<'_> {
     }
 }
 
-fn record_of(value: &[u8]) -> Option<StoredRecord> {
+/// Returns a record as it is stored.
+pub(crate) fn record_value(at: SystemTime, id: EventId, record: &[u8]) -> Vec<u8> {
+    let mut value = Vec::with_capacity(RECORD_HEAD + record.len());
+    value.extend(millis(at).to_be_bytes());
+    value.extend(id.to_bytes());
+    value.extend(record);
+    value
+}
+
+/// Returns the value of a key that ends at this time.
+pub(crate) fn key_value(key: &RepeatKey, position: Position, id: EventId, end: SystemTime) -> Vec<u8> {
+    let mut value = Vec::with_capacity(KEY_BYTES);
+    value.extend(key.content);
+    value.extend(position.get().to_be_bytes());
+    value.extend(id.to_bytes());
+    value.extend(millis(end).to_be_bytes());
+    value
+}
+
+/// Reads a key; the time for which it is kept is that from 1970 to its end.
+pub(crate) fn key_of(key: &[u8], value: &[u8]) -> Option<(RepeatKey, Position, EventId)> {
+    let content = value.get(..16)?.try_into().ok()?;
+    let id = EventId::from_bytes(value.get(24..40)?.try_into().ok()?);
+    let until = time_of(value.get(40..KEY_BYTES)?)?;
+    Some((RepeatKey::new(key.try_into().ok()?, content, until), position_of(value.get(16..24)?)?, id))
+}
+
+/// Reads a record.
+pub(crate) fn record_of(value: &[u8]) -> Option<StoredRecord> {
     let at = UNIX_EPOCH + time_of(value.get(..8)?)?;
     let id = EventId::from_bytes(value.get(8..RECORD_HEAD)?.try_into().ok()?);
     let stored = Stored::from(Bytes::copy_from_slice(value.get(RECORD_HEAD..)?));

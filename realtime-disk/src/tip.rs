@@ -34,24 +34,36 @@ impl TipFile {
     pub(crate) fn read(&self) -> Option<Tip> {
         let mut bytes = [0; BYTES];
         self.0.read_exact_at(&mut bytes, 0).ok()?;
+        Tip::of(&bytes)
+    }
+
+    /// Writes the tip, into the kernel's memory: it survives the process.
+    pub(crate) fn write(&self, tip: Tip) {
+        // An older tip only says less.
+        if let Err(error) = self.0.write_all_at(&tip.bytes(), 0) {
+            tracing::debug!(%error, "the end of the log could not be noted");
+        }
+    }
+}
+
+impl Tip {
+    /// Reads a tip.
+    pub(crate) fn of(bytes: &[u8; BYTES]) -> Option<Self> {
         let number = |at: usize| Some(u64::from_be_bytes(bytes[at..at + 8].try_into().ok()?));
-        Some(Tip {
+        Some(Self {
             epoch: Epoch::new(number(0)?),
             position: Position::new(number(8)?),
             id: EventId::from_bytes(bytes[16..].try_into().ok()?),
         })
     }
 
-    /// Writes the tip, into the kernel's memory: it survives the process.
-    pub(crate) fn write(&self, tip: Tip) {
+    /// Returns the tip as it is written.
+    pub(crate) fn bytes(&self) -> [u8; BYTES] {
         let mut bytes = [0; BYTES];
-        bytes[..8].copy_from_slice(&tip.epoch.get().to_be_bytes());
-        bytes[8..16].copy_from_slice(&tip.position.get().to_be_bytes());
-        bytes[16..].copy_from_slice(&tip.id.to_bytes());
-        // An older tip only says less.
-        if let Err(error) = self.0.write_all_at(&bytes, 0) {
-            tracing::debug!(%error, "the end of the log could not be noted");
-        }
+        bytes[..8].copy_from_slice(&self.epoch.get().to_be_bytes());
+        bytes[8..16].copy_from_slice(&self.position.get().to_be_bytes());
+        bytes[16..].copy_from_slice(&self.id.to_bytes());
+        bytes
     }
 }
 

@@ -1,7 +1,7 @@
 //! The online users of all nodes: each node's connections as messages of a stream in the server's
 //! memory, and a mirror of all of them in every node.
 
-mod entry;
+pub(crate) mod entry;
 mod group;
 mod mirror;
 mod own;

@@ -9,6 +9,9 @@ mod connector;
 mod deadline;
 mod directory;
 mod error;
+#[doc(hidden)]
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod keys;
 mod life;
 mod link;

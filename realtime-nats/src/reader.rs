@@ -257,7 +257,7 @@ impl Reader {
 /// Returns the sequence in the subject for acknowledgements, and the number of messages behind it:
 /// `$JS.ACK.<stream>.<consumer>.<delivered>.<sequence>.<delivery>.<time>.<pending>`, with domain
 /// and account before the stream on servers that have them.
-fn place(reply: &str) -> Option<(u64, u64)> {
+pub(crate) fn place(reply: &str) -> Option<(u64, u64)> {
     let parts: Vec<_> = reply.split('.').collect();
     let at = if parts.len() >= 11 { 7 } else { 5 };
     Some((parts.get(at)?.parse().ok()?, parts.get(at + 3)?.parse().ok()?))

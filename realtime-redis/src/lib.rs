@@ -6,6 +6,9 @@ mod connector;
 mod directory;
 mod entries;
 mod error;
+#[doc(hidden)]
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod keys;
 mod limit;
 mod link;

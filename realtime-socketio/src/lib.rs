@@ -19,6 +19,9 @@ mod codec;
 mod config;
 mod connect;
 mod engine;
+#[doc(hidden)]
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod gate;
 mod http;
 mod inbound;

@@ -168,7 +168,7 @@ fn with_origin(sse: &SseProvider, parts: &Parts, mut response: Response) -> Resp
 
 /// Returns the position that a reconnecting client names by itself; text of any kind, which is
 /// parsed as a cursor later.
-fn last_event_id(parts: &Parts) -> Option<String> {
+pub(crate) fn last_event_id(parts: &Parts) -> Option<String> {
     let value = parts.headers.get(LAST_EVENT_ID)?;
     (!value.is_empty()).then(|| String::from_utf8_lossy(value.as_bytes()).into_owned())
 }

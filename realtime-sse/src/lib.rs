@@ -27,6 +27,9 @@
 
 mod codec;
 mod config;
+#[doc(hidden)]
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod heartbeat;
 mod http;
 mod outlet;

@@ -12,6 +12,9 @@ mod codec;
 mod config;
 mod deadline;
 mod decode;
+#[doc(hidden)]
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod heartbeat;
 mod http;
 mod probe;

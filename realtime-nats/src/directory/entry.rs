@@ -58,7 +58,7 @@ impl Lease {
 }
 
 /// Writes some connections of a node.
-pub(super) fn write(node: NodeId, presences: &[Presence]) -> Result<Bytes, Fault> {
+pub(crate) fn write(node: NodeId, presences: &[Presence]) -> Result<Bytes, Fault> {
     let short = |presence: &Presence| {
         let since = presence.since.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Short {
@@ -76,7 +76,7 @@ pub(super) fn write(node: NodeId, presences: &[Presence]) -> Result<Bytes, Fault
 }
 
 /// Reads some connections of a node; none where they cannot be read.
-pub(super) fn read(node: NodeId, data: &[u8]) -> Vec<Presence> {
+pub(crate) fn read(node: NodeId, data: &[u8]) -> Vec<Presence> {
     let all: Vec<Short> = serde_json::from_slice(data).unwrap_or_default();
     let long = |short: Short| {
         let since = SystemTime::UNIX_EPOCH + Duration::from_millis(short.since);
