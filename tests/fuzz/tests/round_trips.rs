@@ -64,7 +64,11 @@ proptest! {
     }
 
     #[test]
-    fn envelopes_are_read_as_events(name in event_name(), payload in json_value(), ack in prop::option::of(0_u64..1 << 53)) {
+    fn envelopes_are_read_as_events(
+        name in event_name(),
+        payload in json_value(),
+        ack in prop::option::of(0_u64..1 << 53),
+    ) {
         let mut envelope = json!({ "payload": payload, "type": name });
         if let Some(ack) = ack {
             envelope["ack"] = ack.into();

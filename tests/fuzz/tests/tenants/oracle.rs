@@ -30,8 +30,8 @@ pub fn verdict(index: usize, person: &Person, aim: &Aim, members: &[Step]) -> Ve
     }
 }
 
-/// The last join or leave that is about a client decides; a room that it names itself is open to it,
-/// and after a leave only when it names the room again.
+/// The last join or leave that is about a client decides; a room that it names itself is open to
+/// it, and after a leave only when it names the room again.
 fn in_room(person: &Person, room: Name, members: &[Step]) -> Verdict {
     let mut changes = members.iter().filter_map(|step| match step {
         Step::Member { user, tenant, room: of, joins, .. } if *of == room && person.user == Some(*user) => {

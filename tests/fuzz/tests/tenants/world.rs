@@ -179,8 +179,8 @@ impl<D: Door> World<D> {
         }
     }
 
-    /// A leave removes a user also from a room that its connection has named: when it names the room
-    /// again, it gets what was sent from the leave on, and nothing earlier.
+    /// A leave removes a user also from a room that its connection has named: when it names the
+    /// room again, it gets what was sent from the leave on, and nothing earlier.
     fn forgive(&mut self, user: Name, tenant: Option<Name>, room: Name) {
         for (index, Client { person, .. }) in self.clients.iter().enumerate() {
             let is_meant = person.user == Some(user) && (tenant.is_none() || tenant == person.tenant);
