@@ -44,5 +44,6 @@ pub use crate::values::json_error::describe_json_error;
 pub use crate::values::name::{MAX_NAME_BYTES, RESERVED_EVENTS, check_event_name, check_name};
 pub use crate::values::position::Position;
 pub use crate::values::random::random_between;
+pub use crate::values::stamp::{AtomicStamp, Stamp};
 pub use crate::values::states::States;
 pub use crate::values::subprotocols::{SubprotocolError, Subprotocols};

@@ -2,6 +2,7 @@
 //! errors.
 
 pub(crate) mod ack;
+pub(crate) mod ack_counters;
 pub(crate) mod capabilities;
 pub(crate) mod claims;
 pub(crate) mod close;
@@ -12,16 +13,20 @@ pub(crate) mod connection_stats;
 pub(crate) mod cursor;
 pub(crate) mod cursor_key;
 pub(crate) mod cursor_secret;
+pub(crate) mod distribution;
 pub(crate) mod drain;
 pub(crate) mod error;
 pub(crate) mod event;
 pub(crate) mod event_id;
 pub(crate) mod handler_error;
 pub(crate) mod health;
+pub(crate) mod histogram;
 pub(crate) mod identity;
 pub(crate) mod inbound;
 pub(crate) mod json;
 pub(crate) mod json_error;
+pub(crate) mod log_size;
+pub(crate) mod log_stats;
 pub(crate) mod member;
 pub(crate) mod name;
 pub(crate) mod node;
@@ -31,7 +36,9 @@ pub(crate) mod random;
 pub(crate) mod raw_reply;
 pub(crate) mod receipt;
 pub(crate) mod refusal;
+pub(crate) mod stamp;
 pub(crate) mod states;
 pub(crate) mod stats;
 pub(crate) mod subprotocols;
 pub(crate) mod target;
+pub(crate) mod timings;

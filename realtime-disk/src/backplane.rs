@@ -12,7 +12,7 @@ use realtime_core::spi::{
     AppendError, AppendResult, Backplane, Entry, Epoch, Kept, LocalPipe, LogState, MemoryLog, Position, Record,
     RepeatKey, RoomTable, Stored, Tail,
 };
-use realtime_core::{EventId, NodeId, Result};
+use realtime_core::{EventId, LogSize, NodeId, Result};
 use tokio::sync::oneshot;
 
 use crate::config::{DiskConfig, SyncMode};
@@ -215,6 +215,10 @@ impl Backplane for DiskBackplane {
         let (answer, answered) = oneshot::channel();
         self.0.request(Request::Probe(answer)).map_err(|(error, _)| error)?;
         answered.await.unwrap_or_else(|_| Err(DiskError::Closed.into()))
+    }
+
+    async fn size(&self) -> Result<Option<LogSize>> {
+        Ok(Some(self.0.log.size()))
     }
 }
 

@@ -59,6 +59,8 @@ pub(crate) struct StreamInfo {
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct StreamState {
     pub(crate) messages: u64,
+    #[serde(default)]
+    pub(crate) bytes: u64,
     first_seq: u64,
     #[serde(default)]
     first_ts: String,

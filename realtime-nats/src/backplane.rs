@@ -5,9 +5,10 @@ use futures_core::stream::BoxStream;
 use realtime_core::spi::{
     AppendResult, Backplane, Entry, Epoch, LogState, Position, Record, RepeatKey, RoomTable, Stored, Tail,
 };
-use realtime_core::{EventId, NodeId, Result};
+use realtime_core::{EventId, LogSize, NodeId, Result};
 use tokio::task::JoinHandle;
 
+use crate::api::StreamInfo;
 use crate::config::NatsConfig;
 use crate::connector::Connector;
 use crate::directory::NatsDirectory;
@@ -87,6 +88,17 @@ impl NatsBackplane {
         Ok(entries)
     }
 
+    /// Asks what the log holds, and how old the oldest record is by the server's clock.
+    async fn try_size(&self) -> Result<Option<LogSize>, Fault> {
+        let store = &self.0.store;
+        let life = store.life().await?;
+        let Some(StreamInfo { state, .. }) = store.extent(&life).await? else { return Ok(None) };
+        let now = clock::now(store).await?;
+        let oldest = state.first_time().filter(|_| state.messages > 0);
+        let age = oldest.and_then(|oldest| (now - oldest).try_into().ok());
+        Ok(Some(LogSize::new(state.messages, state.bytes, age)))
+    }
+
     async fn try_publish(&self, record: &Record, to: Option<NodeId>) -> Result<(), Fault> {
         let store = &self.0.store;
         let connection = store.link.connection()?;
@@ -148,6 +160,10 @@ impl Backplane for NatsBackplane {
 
     async fn probe(&self) -> Result<()> {
         Ok(clock::now(&self.0.store).await.map(drop)?)
+    }
+
+    async fn size(&self) -> Result<Option<LogSize>> {
+        Ok(self.try_size().await?)
     }
 }
 

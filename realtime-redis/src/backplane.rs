@@ -7,7 +7,7 @@ use realtime_core::spi::{
     AppendError, AppendResult, Appended, Backplane, CursorKey, Entry, Epoch, LogState, Position, Record, RepeatKey,
     RoomEdit, RoomTable, Stored, Tail,
 };
-use realtime_core::{EventId, NodeId, Result};
+use realtime_core::{EventId, LogSize, NodeId, Result};
 use redis::Value;
 use tokio::task::JoinHandle;
 
@@ -202,6 +202,24 @@ impl RedisBackplane {
         if found.is_empty() { Err(Fault::Unexpected("a probe that is not there")) } else { Ok(()) }
     }
 
+    /// Reads what the log holds, and how old the oldest record is by the server's clock.
+    async fn try_size(&self) -> Result<Option<LogSize>, Fault> {
+        let mut both = redis::pipe();
+        both.cmd("HMGET").arg(self.0.keys.meta()).arg(&["last", "start", "bytes", "since"]).cmd("TIME");
+        let [known, time]: [Value; 2] =
+            self.0.reads.pipeline(&both).await?.try_into().map_err(|_| Fault::Unexpected("other answers"))?;
+        let number = |value: Value| into_text(value).ok()?.parse::<u64>().ok();
+        let mut known = into_array(known)?.into_iter().map(number);
+        let mut next = || known.next().flatten();
+        let (Some(last), Some(start), Some(bytes)) = (next(), next(), next()) else { return Ok(None) };
+        let (records, since) = (last.saturating_sub(start), next());
+        let mut time = into_array(time)?.into_iter().map(number);
+        let now =
+            time.next().flatten().map(|seconds| seconds * 1000 + time.next().flatten().unwrap_or_default() / 1000);
+        let age = now.zip(since).filter(|_| records > 0).map(|(now, since)| now.saturating_sub(since));
+        Ok(Some(LogSize::new(records, bytes, age.map(Duration::from_millis))))
+    }
+
     async fn try_range(&self, after: Position, most: usize) -> Result<Vec<Entry>, Fault> {
         let mut entries: Vec<Entry> = Vec::new();
         while entries.len() < most {
@@ -297,6 +315,10 @@ impl Backplane for RedisBackplane {
 
     async fn probe(&self) -> Result<()> {
         Ok(self.try_probe().await?)
+    }
+
+    async fn size(&self) -> Result<Option<LogSize>> {
+        Ok(self.try_size().await?)
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use realtime_core::spi::{Dispatcher, RefusedClient, Registration, Take, check_depth, replace_lone_surrogates};
+use realtime_core::spi::{Dispatcher, RefusedClient, Registration, Stamp, Take, check_depth, replace_lone_surrogates};
 use realtime_core::{CloseReason, ConnectRequest, HandlerError, Inbound, InboundPayload, Refusal, RefusalKind};
 use realtime_http::TrustedProxies;
 use realtime_http::spi::{ConnectQuery, ROOM_PARAMETERS};
@@ -21,6 +21,7 @@ use crate::codec::{Frame, SocketIoCodec};
 use crate::connect::{Accepted, Acceptor, ConnectAttempt, Disconnected, Rejection};
 use crate::engine::session::EngineSession;
 use crate::engine::session::cause::Cause;
+use crate::engine::session::measured::Observer;
 use crate::engine::settings::Window;
 use crate::inbound::{EventSink, Received};
 use crate::outlet::ConnectionOutlet;
@@ -102,6 +103,7 @@ impl Gate {
         let outlet = Arc::new(ConnectionOutlet::new(&attempt.session));
         let registration = Arc::new(self.dispatcher.register(admitted, Arc::clone(&outlet) as _));
         outlet.set_registration(&registration);
+        attempt.session.measured.observe(Arc::clone(&self.dispatcher) as _);
         let ended = Arc::clone(&registration);
         let session = Arc::downgrade(&attempt.session);
         let inbound = InboundHalf { registration: Arc::clone(&registration), session, max_depth: self.max_depth };
@@ -120,6 +122,16 @@ impl Gate {
         serde_json::from_str(&replace_lone_surrogates(text))
             .map(Some)
             .map_err(|_| Refusal::bad_request("auth is not json"))
+    }
+}
+
+impl Observer for Core {
+    fn written(&self, sent: Stamp) {
+        self.note_written(sent);
+    }
+
+    fn round_trip(&self, time: Duration) {
+        self.note_round_trip(time);
     }
 }
 
@@ -215,6 +227,10 @@ impl FrameSource for OutboundHalf {
             self.handed = 0;
         }
         Poll::Ready(Ok(()))
+    }
+
+    fn take_unwritten(&self) -> Stamp {
+        self.registration.take_unwritten()
     }
 
     fn close(&self) -> Option<Close> {

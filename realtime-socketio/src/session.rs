@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use realtime_core::spi::MAX_OPEN_ASKS;
+use realtime_core::spi::{MAX_OPEN_ASKS, Stamp};
 use socketioxide::socket::Sid;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, Sleep, sleep, timeout};
@@ -54,6 +54,9 @@ pub(crate) trait FrameSource: Send + 'static {
         credit: Window,
         into: &mut VecDeque<Frame>,
     ) -> Poll<Result<(), Close>>;
+
+    /// Returns when the oldest of the timed events that were taken was sent, once.
+    fn take_unwritten(&self) -> Stamp;
 
     /// Returns how to close the connection, if it is closing.
     fn close(&self) -> Option<Close>;
@@ -164,7 +167,8 @@ impl Session {
             self.wake_requested = false;
             if self.batch.is_empty() {
                 match self.source.poll_take(cx, credit, &mut self.batch) {
-                    Poll::Ready(Ok(())) => {}
+                    // Before they are sent, so that their own write comes later.
+                    Poll::Ready(Ok(())) => self.engine.measured.queue(self.source.take_unwritten()),
                     Poll::Ready(Err(close)) => {
                         // The last frames may still be in flight. The wake-up is requested before
                         // the check.

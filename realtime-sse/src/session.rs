@@ -149,6 +149,8 @@ impl Body for Session {
             return Poll::Ready(None);
         }
         if this.taken.is_empty() {
+            // The server has all that was taken before.
+            this.registration.written();
             let mut blocks = Vec::new();
             let take = this.outlet.session().poll_take(&this.registration, cx, BATCH, &mut blocks);
             this.taken = blocks.into();

@@ -8,7 +8,7 @@ use futures_util::future::ready;
 use realtime_core::spi::{
     AppendResult, Backplane, Entry, Epoch, LogState, Position, Record, RepeatKey, RoomTable, Stored, Tail,
 };
-use realtime_core::{EventId, NodeId, Result};
+use realtime_core::{EventId, LogSize, NodeId, Result};
 
 type BeforeAppendNow<B> = dyn Fn(&B, Epoch) + Send + Sync;
 type BeforeRenew<B> = dyn Fn(&B) + Send + Sync;
@@ -124,5 +124,9 @@ impl<B: Backplane> Backplane for Forwarding<B> {
 
     async fn probe(&self) -> Result<()> {
         self.inner.probe().await
+    }
+
+    async fn size(&self) -> Result<Option<LogSize>> {
+        self.inner.size().await
     }
 }

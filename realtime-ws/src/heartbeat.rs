@@ -22,6 +22,8 @@ struct Ping {
     sent: u64,
     /// `true` if something has come from the client since.
     answered: bool,
+    /// `true` if its pong has come.
+    ponged: bool,
 }
 
 /// The action that is due at [`Heartbeat::due`].
@@ -61,11 +63,11 @@ impl Heartbeat {
         }
     }
 
-    /// Notes a pong.
-    pub(crate) fn pong(&mut self) {
-        if let Some(ping) = self.ping {
-            self.read = ping.sent;
-        }
+    /// Notes a pong; returns the time since the ping, if it is the first one.
+    pub(crate) fn pong(&mut self, now: Instant) -> Option<Duration> {
+        let ping = self.ping.as_mut()?;
+        self.read = ping.sent;
+        (!std::mem::replace(&mut ping.ponged, true)).then(|| now.saturating_duration_since(ping.at))
     }
 
     /// Returns what to do now that [`Heartbeat::due`] has passed; with `read_paused` nothing could
@@ -73,7 +75,7 @@ impl Heartbeat {
     pub(crate) fn beat(&mut self, now: Instant, sent: u64, read_paused: bool) -> Beat {
         let Some(ping) = self.ping.take() else {
             let unread = Duration::from_secs(sent.saturating_sub(self.read) / SLOWEST_READER);
-            self.ping = Some(Ping { at: now, sent, answered: false });
+            self.ping = Some(Ping { at: now, sent, answered: false, ponged: false });
             self.due = now + self.timeout + unread;
             return Beat::Ping;
         };
@@ -144,7 +146,8 @@ mod tests {
         assert_eq!(heartbeat.beat(start + 30 * SECOND, 100 * 4096, false), Beat::Ping);
         assert_eq!(heartbeat.due(), start + 140 * SECOND);
         heartbeat.observe();
-        heartbeat.pong();
+        assert_eq!(heartbeat.pong(start + 31 * SECOND), Some(SECOND));
+        assert_eq!(heartbeat.pong(start + 32 * SECOND), None, "a pong without a ping");
         assert_eq!(heartbeat.beat(start + 60 * SECOND, 100 * 4096, false), Beat::Alive);
         assert_eq!(heartbeat.beat(start + 60 * SECOND, 105 * 4096, false), Beat::Ping);
         assert_eq!(heartbeat.due(), start + 75 * SECOND);

@@ -16,6 +16,7 @@ use crate::values::close::CloseReason;
 use crate::values::connection::{ConnectionId, ConnectionInfo};
 use crate::values::connection_data::ConnectionData;
 use crate::values::position::Position;
+use crate::values::stamp::AtomicStamp;
 use crate::values::target::Target;
 
 /// One live connection, as its node sees it.
@@ -33,6 +34,8 @@ pub(crate) struct Connection<F> {
     pub(crate) data: OnceLock<ConnectionData>,
     /// Only locked by a take that found something, and at the end.
     pub(crate) in_flight: Mutex<InFlight>,
+    /// When the oldest timed event was sent that was taken and not written.
+    pub(crate) unwritten: AtomicStamp,
     /// Taken once, when the connection leaves the hub.
     pub(crate) lease: Mutex<Option<Lease>>,
     /// The client's fault that closes the connection, in words.

@@ -1,5 +1,6 @@
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::time::Duration;
 use tokio::time::Instant;
 
 mod absence;
@@ -39,6 +40,7 @@ use crate::values::event::Event;
 use crate::values::handler_error::HandlerError;
 use crate::values::member::Member;
 use crate::values::position::Position;
+use crate::values::stamp::Stamp;
 use crate::values::stats::{Counters, Stats, add};
 use crate::values::target::Target;
 use running::Running;
@@ -162,8 +164,12 @@ impl<C: Codec> Dispatcher<C> {
             users: gauges.users as u64,
             rooms: gauges.rooms as u64,
             behind: gauges.behind as u64,
+            queued_events: gauges.queued_events as u64,
+            queued_bytes: gauges.queued_bytes as u64,
+            waiting_ms: gauges.waiting.as_millis() as u64,
             window_records: records as u64,
             window_bytes: bytes as u64,
+            window_ms: self.window.age(Instant::now()).as_millis() as u64,
             ..self.counters.read()
         }
     }
@@ -249,6 +255,17 @@ impl<C: Codec> Dispatcher<C> {
     pub(crate) fn count_in(&self, bytes: usize) {
         add(&self.counters.events_in, 1);
         add(&self.counters.bytes_in, bytes);
+    }
+
+    /// Counts the time since an event was sent that has been written to a socket; `sent` is what
+    /// [`Registration::take_unwritten`](crate::spi::Registration::take_unwritten) returned.
+    pub fn note_written(&self, sent: Stamp) {
+        sent.elapsed().into_iter().for_each(|time| self.counters.timers.written.record(time));
+    }
+
+    /// Counts the time from a ping to its pong.
+    pub fn note_round_trip(&self, time: Duration) {
+        self.counters.timers.round_trips.record(time);
     }
 
     pub(crate) fn count_rejected(&self, error: &HandlerError) {

@@ -25,6 +25,7 @@ use crate::values::member::Member;
 use crate::values::node::NodeId;
 use crate::values::position::Position;
 use crate::values::receipt::Delivered;
+use crate::values::stamp::Stamp;
 use crate::values::target::Target;
 use index::Index;
 pub(crate) use index::{Gauges, Stays};
@@ -45,6 +46,8 @@ pub struct Hub<F> {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Outcome {
     pub(crate) delivered: Delivered,
+    /// The number of dropped ones whose connection was closed.
+    pub(crate) closed: usize,
     pub(crate) overflows: usize,
 }
 
@@ -200,6 +203,7 @@ impl<F: Frame> Hub<F> {
         frame: &F,
         has_cursor: bool,
         now: Instant,
+        sent: Stamp,
         mut matched: impl FnMut(&Connection<F>, Option<Pushed>),
         wakes: &mut Wakes,
     ) -> Outcome {
@@ -211,7 +215,7 @@ impl<F: Frame> Hub<F> {
                 continue;
             }
             matched(connection, None);
-            let (pushed, wake) = connection.outbox.push(position, frame, has_cursor, self.outbox, now);
+            let (pushed, wake) = connection.outbox.push(position, frame, has_cursor, self.outbox, now, sent);
             matched(connection, Some(pushed));
             outcome.count(pushed);
             if wake {
@@ -360,7 +364,8 @@ impl<F: Frame> Hub<F> {
             (index.gauges(), index.everyone())
         };
         // Without the index lock, which deliveries wait for.
-        Gauges { behind: everyone.iter().filter(|connection| connection.outbox.is_behind()).count(), ..gauges }
+        let now = Instant::now();
+        everyone.iter().fold(gauges, |gauges, connection| gauges.with(&connection.outbox.snapshot(now)))
     }
 
     fn lock(&self) -> MutexGuard<'_, Index<F>> {
@@ -373,7 +378,11 @@ impl Outcome {
         self.delivered.matched += 1;
         match pushed {
             Pushed::Behind | Pushed::Queued => self.delivered.queued += 1,
-            Pushed::Closed | Pushed::Dropped | Pushed::Full => self.delivered.dropped += 1,
+            Pushed::Closed => {
+                self.delivered.dropped += 1;
+                self.closed += 1;
+            }
+            Pushed::Dropped | Pushed::Full => self.delivered.dropped += 1,
             Pushed::TurnedBehind => {
                 self.delivered.queued += 1;
                 self.overflows += 1;

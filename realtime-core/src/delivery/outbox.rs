@@ -13,6 +13,7 @@ use crate::traits::codec::Frame;
 use crate::values::close::CloseReason;
 use crate::values::config::OutboxConfig;
 use crate::values::position::Position;
+use crate::values::stamp::Stamp;
 use lane::{Lane, Queued, QueuedKind};
 pub(crate) use stats::{Counts, Snapshot};
 
@@ -67,6 +68,9 @@ pub(crate) struct State<F> {
     idle: bool,
     /// Set while a caller waits for room in the side lane.
     room_wanted: bool,
+    /// The moment at which the oldest of the timed frames was sent that were taken and that
+    /// [`State::take_sent`] has not returned.
+    taken_sent: Stamp,
 }
 
 /// The close of a connection.
@@ -120,6 +124,7 @@ impl<F: Frame> Outbox<F> {
                 closing: None,
                 idle: false,
                 room_wanted: false,
+                taken_sent: Stamp::NONE,
                 waiting_since: None,
                 last_cursor: position,
                 pass: Pass::new(),
@@ -150,8 +155,8 @@ impl<F: Frame> Outbox<F> {
         self.room.notify_waiters();
     }
 
-    /// Offers a durable frame, with its cursor in it or not; the flag says whether the outlet must
-    /// be woken.
+    /// Offers a durable frame, with its cursor in it or not, and when it was sent if it is timed;
+    /// the flag says whether the outlet must be woken.
     pub(crate) fn push(
         &self,
         position: Position,
@@ -159,6 +164,7 @@ impl<F: Frame> Outbox<F> {
         has_cursor: bool,
         bound: OutboxConfig,
         now: Instant,
+        sent: Stamp,
     ) -> (Pushed, bool) {
         let mut state = self.lock();
         if state.closing.is_some() {
@@ -183,7 +189,7 @@ impl<F: Frame> Outbox<F> {
                 }
                 state.mode = Mode::Live(position);
                 let kind = if has_cursor { QueuedKind::Event } else { QueuedKind::Ask };
-                state.queue.push(Queued { position, frame: frame.clone(), kind });
+                state.queue.push(Queued { position, frame: frame.clone(), kind, sent });
                 (Pushed::Queued, state.must_wake())
             }
         }
@@ -217,7 +223,7 @@ impl<F: Frame> Outbox<F> {
         }
         state.waiting_since.get_or_insert(now);
         state.mode = Mode::Live(position);
-        state.queue.push(Queued { position, frame, kind: QueuedKind::Cursor });
+        state.queue.push(Queued { position, frame, kind: QueuedKind::Cursor, sent: Stamp::NONE });
         state.must_wake()
     }
 
@@ -288,10 +294,6 @@ impl<F: Frame> Outbox<F> {
         self.lock().closing.is_some()
     }
 
-    pub(crate) fn is_behind(&self) -> bool {
-        matches!(self.lock().mode, Mode::Behind(_))
-    }
-
     /// Returns whether something has been waiting for longer than this without a take.
     pub(crate) fn has_stalled(&self, now: Instant, limit: Duration) -> bool {
         self.lock().waiting_since.is_some_and(|since| now.saturating_duration_since(since) > limit)
@@ -321,9 +323,10 @@ impl<F: Frame> State<F> {
             return taken;
         }
         let may_be_large = self.queue.bytes > LARGE;
-        let last_cursor = &mut self.last_cursor;
+        let (last_cursor, sent) = (&mut self.last_cursor, &mut self.taken_sent);
         let all = self.queue.move_out(budget, &mut taken, |next| {
             *last_cursor = next.cursor().unwrap_or(*last_cursor);
+            *sent = sent.or(next.sent);
             if may_be_large && next.kind == QueuedKind::Event && next.frame.size() > LARGE {
                 large.push(Large { at: frames.len(), position: next.position, size: next.frame.size() });
             }
@@ -359,6 +362,11 @@ impl<F: Frame> State<F> {
     /// is not enough.
     pub(crate) fn take_room_wanted(&mut self) -> bool {
         std::mem::take(&mut self.room_wanted)
+    }
+
+    /// Returns when the oldest of the timed frames was sent that were taken since the last call.
+    pub(crate) fn take_sent(&mut self) -> Stamp {
+        std::mem::take(&mut self.taken_sent)
     }
 
     /// Returns whether a connection that is behind at this position reads on.

@@ -1,6 +1,7 @@
 use std::ops::ControlFlow;
 use std::sync::{Arc, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::delivery::connection::Connection;
@@ -19,6 +20,7 @@ use crate::values::identity::Identity;
 use crate::values::inbound::{Inbound, InboundPayload};
 use crate::values::name::shorten;
 use crate::values::position::Position;
+use crate::values::stamp::Stamp;
 use crate::values::stats::add;
 
 /// A connection's registration in the hub; dropping it unregisters the connection, on every exit
@@ -126,6 +128,7 @@ impl<C: Codec> Registration<C> {
         state.count_out(batch.frames.len() - known, drained);
         batch.taken += drained;
         batch.room_wanted |= state.take_room_wanted();
+        self.connection.unwritten.set_first(state.take_sent());
         match state.mode {
             Mode::Behind(position) if state.reads_on(position) => {
                 if !batch.has_frames() || batch.rest() > 0 {
@@ -290,6 +293,25 @@ impl<C: Codec> Registration<C> {
     /// connection is slow, not stalled.
     pub fn progressed(&self) {
         self.connection.outbox.progressed(Instant::now());
+    }
+
+    /// Notes that all that was taken has been written to the socket: the time since it was sent is
+    /// counted, of one event in eight. Cheap otherwise.
+    pub fn written(&self) {
+        self.dispatcher.note_written(self.take_unwritten());
+    }
+
+    /// Returns when the oldest timed event was sent that was taken and not written, once; for a
+    /// transport that calls [`Dispatcher::note_written`] in the place of
+    /// [`Registration::written`].
+    #[must_use]
+    pub fn take_unwritten(&self) -> Stamp {
+        self.connection.unwritten.take()
+    }
+
+    /// Counts the time from a ping to its pong.
+    pub fn note_round_trip(&self, time: Duration) {
+        self.dispatcher.note_round_trip(time);
     }
 
     /// Records, on a disconnect, that of all the frames ever taken the one with this number (from 0

@@ -122,7 +122,7 @@ impl<C: Codec> Dispatcher<C> {
                     }
                 }
                 match timeout(write_stall, sink.flush()).await {
-                    Ok(Ok(())) => {}
+                    Ok(Ok(())) => registration.written(),
                     Ok(Err(_)) => break CloseReason::CONNECTION_LOST,
                     Err(_) => break CloseReason::WRITE_STALL,
                 }

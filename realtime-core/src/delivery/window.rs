@@ -1,5 +1,6 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
 use tokio::time::Instant;
 
 mod read;
@@ -201,6 +202,12 @@ impl<F: Frame> Window<F> {
     pub fn size(&self) -> (usize, usize) {
         let inner = self.read_lock();
         (inner.records.len() - inner.passed, inner.bytes)
+    }
+
+    /// Returns how long ago the oldest record was applied here; zero without one.
+    pub(crate) fn age(&self, now: Instant) -> Duration {
+        let oldest = self.read_lock().records.front().map(|record| record.seen);
+        oldest.map_or(Duration::ZERO, |seen| now.saturating_duration_since(seen))
     }
 
     fn read_lock(&self) -> RwLockReadGuard<'_, Inner<F>> {

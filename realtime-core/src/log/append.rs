@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::log::apply::TryAppend;
 use crate::log::backplane::{AppendError, Appended};
+use crate::log::counters::kind_of;
 use crate::log::handle::Log;
 use crate::log::record::{Body, Providers, Record};
 use crate::log::repeat::RepeatKey;
@@ -15,6 +16,7 @@ use crate::values::cursor::Epoch;
 use crate::values::error::{Error, Result};
 use crate::values::event_id::EventId;
 use crate::values::receipt::{Delivered, Receipt};
+use crate::values::stamp::Stamp;
 
 /// The longest time that a send waits for its record to arrive through the log.
 const OUTCOME: Duration = Duration::from_secs(2);
@@ -63,19 +65,33 @@ impl Log {
         record: Record,
         ask: Option<Arc<Ask>>,
     ) -> Result<Receipt> {
-        let (shared, id, record) = (&self.0, record.id, Arc::new(record));
+        let (kind, begun) = (kind_of(&record.body), Stamp::of(record.id));
+        let result = self.append_record(epoch, key, Arc::new(record), ask, begun).await;
+        self.0.counters.appended(kind, begun, &result);
+        result
+    }
+
+    async fn append_record(
+        &self,
+        epoch: Epoch,
+        key: Option<RepeatKey>,
+        record: Arc<Record>,
+        ask: Option<Arc<Ask>>,
+        sent: Stamp,
+    ) -> Result<Receipt> {
+        let (shared, id) = (&self.0, record.id);
         if shared.publishes.load(Ordering::Acquire) {
             let outcome = shared.append_unread(&record, key);
             return tokio::time::timeout(OUTCOME, outcome).await.unwrap_or(Err(Error::OutcomeUnknown { id }));
         }
-        let state = match shared.try_append(epoch, &record, key, ask.as_ref()) {
+        let state = match shared.try_append(epoch, &record, key, ask.as_ref(), sent) {
             TryAppend::Applied(receipt) => return Ok(receipt),
             TryAppend::Rejected(error) => return Err(shared.append_failed(error, &record)),
             TryAppend::Waits(waiting) => AppendState::Appended(waiting),
             TryAppend::Appended(first) => AppendState::Repeated(first),
             // Register before the append: the record may arrive before the append's own answer
             // does.
-            TryAppend::Unavailable => AppendState::Pending(shared.wait_for(id, ask)),
+            TryAppend::Unavailable => AppendState::Pending(shared.wait_for(id, ask, sent)),
         };
         let outcome = shared.outcome(state, epoch, &record, key);
         tokio::time::timeout(OUTCOME, outcome).await.unwrap_or(Err(Error::OutcomeUnknown { id }))

@@ -15,8 +15,10 @@ use crate::log::shared::{Shared, TailEnd, Tip, Waiting};
 use crate::log::stored::RecordError;
 use crate::values::ack::{Acks, Ask};
 use crate::values::cursor::{Epoch, Mark};
+use crate::values::event_id::EventId;
 use crate::values::position::Position;
 use crate::values::receipt::{Delivered, Receipt};
+use crate::values::stamp::Stamp;
 
 /// The outcome of an append that does not wait.
 pub(crate) enum TryAppend {
@@ -33,6 +35,28 @@ pub(crate) enum TryAppend {
     Waits(Waiting),
 }
 
+/// What is known of a record's origin while it is applied.
+#[derive(Clone, Copy)]
+struct Origin<'a> {
+    /// `true` if this node created the record.
+    ours: bool,
+    /// The pending ask that the record belongs to, if there is one.
+    ask: Option<&'a Arc<Ask>>,
+    /// The moment of its send, or of its arrival here, if it is timed.
+    sent: Stamp,
+}
+
+impl<'a> Origin<'a> {
+    fn here(ask: Option<&'a Arc<Ask>>, sent: Stamp) -> Self {
+        Self { ours: true, ask, sent }
+    }
+
+    /// Another node's clock says nothing here, so its records are timed from their arrival.
+    fn elsewhere(id: EventId, ask: Option<&'a Arc<Ask>>) -> Self {
+        Self { ours: false, ask, sent: Stamp::of(id) }
+    }
+}
+
 impl Shared {
     /// Appends a record, and applies it if all records before it are applied. Never waits, so that
     /// a send from inside an apply gets its turn later.
@@ -42,6 +66,7 @@ impl Shared {
         record: &Arc<Record>,
         key: Option<RepeatKey>,
         ask: Option<&Arc<Ask>>,
+        sent: Stamp,
     ) -> TryAppend {
         let mut wakes = Wakes::default();
         let Some(mut applied) = self.try_lock_applied() else { return TryAppend::Unavailable };
@@ -57,11 +82,11 @@ impl Shared {
         let is_next = |applied: Position| applied.next() == appended.position;
         if applied.held || !is_next(applied.tip.position) || !feeds.iter().all(|feed| is_next(feed.applied())) {
             // Register before the lock is released: until then no task can have applied the record.
-            let waiting = self.wait_for(record.id, ask.cloned());
+            let waiting = self.wait_for(record.id, ask.cloned(), sent);
             self.backplane.wake_tails();
             return TryAppend::Waits(waiting);
         }
-        let receipt = self.apply_to_feeds(appended.position, record, true, ask, &feeds, &mut wakes);
+        let receipt = self.apply_to_feeds(appended.position, record, Origin::here(ask, sent), &feeds, &mut wakes);
         applied.tip = Tip { position: appended.position, id: record.id };
         if self.backplane.tails() > 1 {
             // Other nodes read the record. This node's tail skips it at the next tick: waking that
@@ -132,7 +157,9 @@ impl Shared {
         }
         let waiter = self.take_waiter(record.id);
         let ask = waiter.as_ref().and_then(|waiter| waiter.ask.as_ref());
-        let receipt = self.apply_to_feeds(position, &record, true, ask, feeds, wakes);
+        // What no send waits for any longer is timed from here.
+        let sent = waiter.as_ref().map_or_else(|| Stamp::of(record.id), |waiter| waiter.sent);
+        let receipt = self.apply_to_feeds(position, &record, Origin::here(ask, sent), feeds, wakes);
         let Some(waiter) = waiter else { return Ok(()) };
         if waiter.done.send(receipt).is_err()
             && matches!(record.body, Body::Ask { .. })
@@ -156,7 +183,7 @@ impl Shared {
         match &record.body {
             Body::Ask { timeout, .. } if is_awaited => {
                 let ask = Arc::new(Ask::new());
-                self.apply_to_feeds(position, record, false, Some(&ask), feeds, wakes);
+                self.apply_to_feeds(position, record, Origin::elsewhere(record.id, Some(&ask)), feeds, wakes);
                 let acks = Acks::new(Arc::clone(&ask), Instant::now() + *timeout, {
                     let (ask, feeds) = (Arc::clone(&ask), feeds.to_vec());
                     move || feeds.iter().for_each(|feed| feed.cancel_ask(position, &ask))
@@ -164,11 +191,11 @@ impl Shared {
                 self.report_ask(record, &ask, acks);
             }
             Body::Close { .. } if is_awaited => {
-                let receipt = self.apply_to_feeds(position, record, false, None, feeds, wakes);
+                let receipt = self.apply_to_feeds(position, record, Origin::elsewhere(record.id, None), feeds, wakes);
                 self.report_closed(record, receipt.delivered.map_or(0, |delivered| delivered.matched));
             }
             _ => {
-                self.apply_to_feeds(position, record, false, None, feeds, wakes);
+                self.apply_to_feeds(position, record, Origin::elsewhere(record.id, None), feeds, wakes);
             }
         }
     }
@@ -179,13 +206,12 @@ impl Shared {
         &self,
         position: Position,
         record: &Record,
-        ours: bool,
-        ask: Option<&Arc<Ask>>,
+        Origin { ours, ask, sent }: Origin<'_>,
         feeds: &[Arc<dyn Feed>],
         wakes: &mut Wakes,
     ) -> Receipt {
         let (seen, mark) = (Instant::now(), Mark::of(record.id));
-        let placed = Placed { position, mark, record, ours, ask, seen, cursor: OnceCell::new() };
+        let placed = Placed { position, mark, record, ours, ask, seen, sent, cursor: OnceCell::new() };
         let mut receipt = Receipt::new(record.id, Some(position), Some(Delivered::default()));
         for feed in feeds.iter().filter(|feed| feed.applied() < position) {
             if !record.providers.contains(feed.provider()) || !carries(&**feed, &record.body) {

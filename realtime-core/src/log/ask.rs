@@ -36,7 +36,7 @@ impl Log {
         let providers = Providers::named(asked.iter().map(|feed| feed.provider()));
         let timeout = timeout.min(MAX_TIMEOUT);
         let deadline = Instant::now() + timeout;
-        let (id, ask) = (EventId::random(), Arc::new(Ask::new()));
+        let (id, ask) = (EventId::random(), Arc::new(Ask::counted(Arc::clone(&self.0.counters.acks))));
         let body = Body::Ask { target, event, timeout };
         let collecting = self.collect(id, Some(Arc::clone(&ask))).await;
         // Created before the append, so that a caller that drops the future in between leaves

@@ -11,6 +11,7 @@ use crate::values::cursor::Epoch;
 use crate::values::cursor_key::CursorKey;
 use crate::values::error::{BoxError, Error, Result};
 use crate::values::event_id::EventId;
+use crate::values::log_size::LogSize;
 use crate::values::node::NodeId;
 use crate::values::position::Position;
 
@@ -125,6 +126,15 @@ pub trait Backplane: Send + Sync + 'static {
     /// # Errors
     /// [`crate::Error::Backplane`].
     async fn probe(&self) -> Result<()>;
+
+    /// Returns what the log holds, for metrics; `None`, the default, if that is not known. Called
+    /// about every five seconds, and only with the feature `metrics`.
+    ///
+    /// # Errors
+    /// [`crate::Error::Backplane`].
+    async fn size(&self) -> Result<Option<LogSize>> {
+        Ok(None)
+    }
 }
 
 #[async_trait]
@@ -175,6 +185,10 @@ impl<T: Backplane + ?Sized> Backplane for Arc<T> {
 
     async fn probe(&self) -> Result<()> {
         (**self).probe().await
+    }
+
+    async fn size(&self) -> Result<Option<LogSize>> {
+        (**self).size().await
     }
 }
 

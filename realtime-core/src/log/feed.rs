@@ -20,6 +20,7 @@ use crate::values::event_id::EventId;
 use crate::values::member::Member;
 use crate::values::position::Position;
 use crate::values::receipt::{Delivered, Receipt};
+use crate::values::stamp::Stamp;
 use crate::values::target::Target;
 
 /// One provider's side of the log: applies or skips each record. The methods from [`Feed::applied`]
@@ -145,6 +146,8 @@ pub(crate) struct Placed<'a> {
     pub(crate) ask: Option<&'a Arc<Ask>>,
     /// The time at which the record arrived.
     pub(crate) seen: Instant,
+    /// The moment of the send, or of the arrival from another node, if the record is timed.
+    pub(crate) sent: Stamp,
     /// The cursor for the position, created by the first provider that needs it.
     pub(crate) cursor: OnceCell<Cursor>,
 }

@@ -137,6 +137,7 @@ impl Shared {
     ) -> std::result::Result<(), TailEnd> {
         match checked {
             Ok((state, tip)) if state.epoch == self.epoch() => {
+                self.counters.note_state(&state);
                 (progress.seen, progress.missed) = (tip, 0);
                 progress.last.get_or_insert(state.last);
                 Ok(())
@@ -223,6 +224,7 @@ impl Shared {
         let mut applied = self.lock_applied();
         *applied = Applied { tip: Tip::new(first.0, first.1), held: true };
         self.set_epoch(state.epoch);
+        self.counters.note_state(state);
         self.first_read.store(state.last.get(), Ordering::Release);
         for (feed, beginning) in resets {
             // Connections are notified before their asks are cancelled, which end with the epoch.

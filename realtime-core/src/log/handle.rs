@@ -9,6 +9,7 @@ use futures_core::stream::BoxStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::log::backplane::{Backplane, LogState};
+use crate::log::counters::kind_of;
 use crate::log::directory::Directory;
 use crate::log::feed::{Beginning, Feed};
 use crate::log::follow::Progress;
@@ -123,7 +124,10 @@ impl Log {
 
     /// Publishes to the other nodes through the pipe, which skips the log.
     pub(crate) async fn publish(&self, providers: Providers, id: EventId, body: Body) -> Result<()> {
-        self.0.backplane.publish(Arc::new(Record::new(id, self.0.node.id, providers, body)), None).await
+        let sent = kind_of(&body);
+        self.0.backplane.publish(Arc::new(Record::new(id, self.0.node.id, providers, body)), None).await?;
+        sent.into_iter().for_each(|kind| self.0.counters.published(kind));
+        Ok(())
     }
 
     /// Returns the attached providers.
@@ -176,6 +180,7 @@ impl Shared {
                 feed.reset(found, beginning);
                 let stop = CancellationToken::new();
                 state.epoch = Some(found.epoch);
+                self.counters.note_state(found);
                 self.first_read.store(found.last.get(), Ordering::Release);
                 state.running = Some(stop.clone());
                 *applied = Applied { tip: Tip::new(feed.start_in(found), beginning.before), held: true };

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::log::backplane::Backplane;
 use crate::log::collector::Collector;
+use crate::log::counters::LogCounters;
 use crate::log::directory::Directory;
 use crate::log::extent::Extent;
 use crate::log::feed::Feed;
@@ -23,6 +24,7 @@ use crate::values::event_id::EventId;
 use crate::values::node::NodeInfo;
 use crate::values::position::Position;
 use crate::values::receipt::Receipt;
+use crate::values::stamp::Stamp;
 
 /// The state that the handles and the loops of a log share.
 pub(crate) struct Shared {
@@ -47,6 +49,7 @@ pub(crate) struct Shared {
     pub(super) reporters: Mutex<HashMap<EventId, watch::Sender<Received>>>,
     pub(super) probes: Probes,
     pub(super) extent: Arc<Extent>,
+    pub(super) counters: LogCounters,
     /// `true` if this node only publishes: it has no connections, and does not read the log.
     pub(super) publishes: AtomicBool,
     /// The end of the log when this node began to read it: no other node awaits reports about
@@ -109,6 +112,8 @@ pub(crate) struct Waiter {
     pub(crate) done: oneshot::Sender<Receipt>,
     /// The ask that collects the connections its record matches.
     pub(crate) ask: Option<Arc<Ask>>,
+    /// The moment of the send, if it is timed.
+    pub(crate) sent: Stamp,
 }
 
 impl Tip {
@@ -136,6 +141,7 @@ impl Shared {
             reporters: Mutex::default(),
             probes: Probes::default(),
             extent: Arc::default(),
+            counters: LogCounters::default(),
             publishes: AtomicBool::new(false),
             first_read: AtomicU64::new(0),
             joining: tokio::sync::Mutex::default(),
@@ -173,9 +179,9 @@ impl Shared {
     }
 
     /// Registers a send that waits for its record; must be called before the record can be applied.
-    pub(crate) fn wait_for(self: &Arc<Self>, id: EventId, ask: Option<Arc<Ask>>) -> Waiting {
+    pub(crate) fn wait_for(self: &Arc<Self>, id: EventId, ask: Option<Arc<Ask>>, sent: Stamp) -> Waiting {
         let (done, applied) = oneshot::channel();
-        self.waiters().insert(id, Waiter { done, ask });
+        self.waiters().insert(id, Waiter { done, ask, sent });
         Waiting { shared: Arc::clone(self), id, applied }
     }
 

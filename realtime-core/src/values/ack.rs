@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::time::Sleep;
 
+use crate::values::ack_counters::AckCounters;
 use crate::values::connection::ConnectionId;
 use crate::values::handler_error::HandlerError;
 use crate::values::inbound::InboundPayload;
@@ -69,13 +70,18 @@ pub struct Acks {
     others: Vec<(&'static str, Acks)>,
 }
 
-/// A pending ask of this node.
+/// The outcome that is counted for a connection whose outcome was not waited for.
+const ABANDONED: &str = "abandoned";
+
+/// A pending ask of this node, or one of another node that this one collects the answers of.
 pub(crate) struct Ask {
     /// The position of the ask's record, which clients answer with; 0 until the record has been
     /// applied here.
     number: AtomicU64,
     state: Mutex<AskState>,
     waker: AtomicWaker,
+    /// Counts the outcomes, on the node that asks.
+    counters: Option<Arc<AckCounters>>,
 }
 
 #[derive(Default)]
@@ -94,6 +100,20 @@ struct Expected {
     since: Instant,
     /// The connection's node, if it is another one.
     node: Option<NodeId>,
+}
+
+impl AckStatus {
+    /// Returns the name under which the outcome is counted.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::GivenUp => "given_up",
+            Self::Gone => "gone",
+            Self::NodeLost => "node_lost",
+            Self::TimedOut => "timed_out",
+            Self::Unreadable => "unreadable",
+        }
+    }
 }
 
 impl AckReply {
@@ -206,6 +226,7 @@ impl Drop for Acks {
         if let Some(on_drop) = self.on_drop.take() {
             on_drop();
         }
+        self.ask.abandon();
     }
 }
 
@@ -218,7 +239,12 @@ impl std::fmt::Debug for Acks {
 
 impl Ask {
     pub(crate) fn new() -> Self {
-        Self { number: AtomicU64::new(0), state: Mutex::default(), waker: AtomicWaker::new() }
+        Self { number: AtomicU64::new(0), state: Mutex::default(), waker: AtomicWaker::new(), counters: None }
+    }
+
+    /// Creates an ask whose outcomes are counted.
+    pub(crate) fn counted(counters: Arc<AckCounters>) -> Self {
+        Self { counters: Some(counters), ..Self::new() }
     }
 
     pub(crate) fn number(&self) -> u64 {
@@ -255,7 +281,7 @@ impl Ask {
     pub(crate) fn settle_at(&self, reply: AckReply) {
         let mut state = self.lock();
         state.waiting.remove(&reply.connection);
-        state.ready.push_back(reply);
+        self.finish(&mut state, reply);
         drop(state);
         self.waker.wake();
     }
@@ -264,7 +290,7 @@ impl Ask {
     pub(crate) fn lose_node(&self, node: NodeId) {
         let mut state = self.lock();
         let lost: Vec<_> = state.waiting.extract_if(|_, expected| expected.node == Some(node)).collect();
-        state.ready.extend(lost.into_iter().map(|(id, expected)| expected.reply(id, AckStatus::NodeLost)));
+        lost.into_iter().for_each(|(id, expected)| self.finish(&mut state, expected.reply(id, AckStatus::NodeLost)));
         drop(state);
         self.waker.wake();
     }
@@ -277,7 +303,7 @@ impl Ask {
         if let Some(payload) = payload {
             reply.payload = payload;
         }
-        state.ready.push_back(reply);
+        self.finish(&mut state, reply);
         drop(state);
         self.waker.wake();
         true
@@ -296,8 +322,23 @@ impl Ask {
     fn time_out(&self) {
         let mut state = self.lock();
         let late: Vec<_> = state.waiting.drain().collect();
-        state.ready.extend(late.into_iter().map(|(id, expected)| expected.reply(id, AckStatus::TimedOut)));
+        late.into_iter().for_each(|(id, expected)| self.finish(&mut state, expected.reply(id, AckStatus::TimedOut)));
         state.awaits_nodes = false;
+    }
+
+    /// Adds an outcome, and counts it.
+    fn finish(&self, state: &mut AskState, reply: AckReply) {
+        if let Some(counters) = &self.counters {
+            let answered = (reply.status == AckStatus::Answered).then_some(reply.elapsed);
+            counters.count(reply.provider, reply.status.name(), answered);
+        }
+        state.ready.push_back(reply);
+    }
+
+    /// Forgets the connections that have no outcome: nothing waits for it any longer.
+    fn abandon(&self) {
+        let Some(counters) = &self.counters else { return };
+        self.lock().waiting.drain().for_each(|(_, expected)| counters.count(expected.provider, ABANDONED, None));
     }
 
     fn lock(&self) -> MutexGuard<'_, AskState> {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde::{Deserialize, Serialize};
 
 use crate::values::refusal::RefusalKind;
+use crate::values::timings::{Timers, Timings};
 
 /// The activity of one provider on this node since it started; counters only grow, gauges are
 /// current values.
@@ -20,6 +21,12 @@ pub struct Stats {
     pub rooms: u64,
     /// The number of connections that are reading the window now instead of being live.
     pub behind: u64,
+    /// The number of events, replies and acks that wait in outboxes now.
+    pub queued_events: u64,
+    /// The bytes of the frames that wait in outboxes now.
+    pub queued_bytes: u64,
+    /// The longest time that something has waited in an outbox without a take, in milliseconds.
+    pub waiting_ms: u64,
     /// The number of connections accepted.
     pub connected: u64,
     /// The number of events from clients.
@@ -33,6 +40,8 @@ pub struct Stats {
     /// The number of deliveries that will not happen (volatile events to full outboxes, connections
     /// just closed).
     pub dropped: u64,
+    /// The part of `dropped` that was for connections just closed.
+    pub dropped_closed: u64,
     /// The number of times a full outbox put its connection behind.
     pub overflows: u64,
     /// The number of times a client was notified that its position had left the window.
@@ -58,12 +67,20 @@ pub struct Stats {
     pub refused: BTreeMap<String, u64>,
     /// The number of connections closed, by the code of their [`crate::CloseReason`].
     pub closed: BTreeMap<u16, u64>,
+    /// The number of cursors that clients presented, by what they led to: `resumed`, `expired`,
+    /// `epoch` or `invalid`.
+    pub resumes: BTreeMap<String, u64>,
     /// The number of records of the log that could not be read and were skipped.
     pub skipped_records: u64,
     /// The number of records in the window.
     pub window_records: u64,
     /// The bytes in the window.
     pub window_bytes: u64,
+    /// The time since the window's oldest record was applied here, in milliseconds.
+    pub window_ms: u64,
+    /// How long writes, handlers and heartbeats took; not serialized.
+    #[serde(skip)]
+    pub timings: Timings,
 }
 
 /// The counters behind [`Stats`].
@@ -75,6 +92,7 @@ pub(crate) struct Counters {
     pub(crate) bytes_in: AtomicU64,
     pub(crate) bytes_out: AtomicU64,
     pub(crate) dropped: AtomicU64,
+    pub(crate) dropped_closed: AtomicU64,
     pub(crate) overflows: AtomicU64,
     pub(crate) lost: AtomicU64,
     pub(crate) superseded: AtomicU64,
@@ -84,6 +102,9 @@ pub(crate) struct Counters {
     pub(crate) panics: AtomicU64,
     pub(crate) overdue: AtomicU64,
     pub(crate) skipped_records: AtomicU64,
+    pub(crate) timers: Timers,
+    /// The cursors that were presented, in the order of [`RESUMES`].
+    resumes: [AtomicU64; RESUMES.len()],
     /// A map under a lock: refusals are rare.
     refused: Mutex<BTreeMap<&'static str, u64>>,
     /// A map of at most [`MAX_CODES`] different codes, because handlers choose them.
@@ -93,12 +114,20 @@ pub(crate) struct Counters {
 }
 
 const MAX_CODES: usize = 64;
+/// The reasons in `connected` that answer a cursor.
+const RESUMES: [&str; 4] = ["epoch", "expired", "invalid", "resumed"];
 
 pub(crate) fn add(counter: &AtomicU64, amount: usize) {
     counter.fetch_add(amount as u64, Ordering::Relaxed);
 }
 
 impl Counters {
+    /// Counts what a presented cursor led to; a client without one is `new`, which is not counted.
+    pub(crate) fn presented(&self, reason: &str) {
+        let at = RESUMES.iter().position(|counted| *counted == reason);
+        at.into_iter().for_each(|at| add(&self.resumes[at], 1));
+    }
+
     pub(crate) fn refused(&self, kind: RefusalKind) {
         let mut refused = self.refused.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         *refused.entry(kind.code()).or_default() += 1;
@@ -127,6 +156,7 @@ impl Counters {
             bytes_in: read(&self.bytes_in),
             bytes_out: read(&self.bytes_out),
             dropped: read(&self.dropped),
+            dropped_closed: read(&self.dropped_closed),
             overflows: read(&self.overflows),
             lost: read(&self.lost),
             superseded: read(&self.superseded),
@@ -136,6 +166,8 @@ impl Counters {
             panics: read(&self.panics),
             overdue: read(&self.overdue),
             skipped_records: read(&self.skipped_records),
+            resumes: RESUMES.iter().zip(&self.resumes).map(|(name, count)| ((*name).to_owned(), read(count))).collect(),
+            timings: self.timers.read(),
             refused: refused.iter().map(|(code, count)| ((*code).to_owned(), *count)).collect(),
             rejected: rejected.clone(),
             closed: self.closed.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone(),

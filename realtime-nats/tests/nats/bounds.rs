@@ -22,6 +22,20 @@ async fn node_that_connects_sets_the_bounds() {
 }
 
 #[tokio::test]
+async fn size_is_that_of_the_records_that_are_kept() {
+    let server = Server::start().await;
+    let log = connect_with(&server, NatsConfig::default().with_records(3)).await;
+    let empty = log.size().await.unwrap().unwrap();
+    assert_eq!((empty.records, empty.bytes, empty.age), (0, 0, None));
+    for _ in 0..5 {
+        append(&log, "xyz").await;
+    }
+    let size = log.size().await.unwrap().unwrap();
+    assert!(size.records == 3 && size.bytes >= 3 * record("xyz").bytes().len() as u64, "{size:?}");
+    assert!(size.age.unwrap() < Duration::from_secs(30), "{size:?}");
+}
+
+#[tokio::test]
 async fn log_keeps_as_many_bytes_and_always_the_newest() {
     let server = Server::start_with("max_payload: 1MB\njetstream {}").await;
     let log = connect_with(&server, NatsConfig::default().with_bytes(1)).await;

@@ -30,6 +30,20 @@ async fn log_keeps_as_many_bytes_and_a_larger_record_alone() {
 }
 
 #[tokio::test]
+async fn size_is_that_of_the_records_that_are_kept() {
+    let server = Server::start().await;
+    let log = connect_with(&server, RedisConfig::default().with_records(3)).await;
+    let empty = log.size().await.unwrap().unwrap();
+    assert_eq!((empty.records, empty.bytes, empty.age), (0, 0, None));
+    for _ in 0..5 {
+        append(&log, "xyz").await;
+    }
+    let size = log.size().await.unwrap().unwrap();
+    assert_eq!((size.records, size.bytes), (3, 3 * record("xyz").bytes().len() as u64));
+    assert!(size.age.unwrap() < Duration::from_secs(30), "{size:?}");
+}
+
+#[tokio::test]
 async fn old_records_are_dropped_and_the_newest_stays() {
     let server = Server::start().await;
     let log = connect_with(&server, RedisConfig::default().with_age(Duration::from_millis(200))).await;

@@ -9,6 +9,7 @@ pub(crate) mod entry_state;
 pub(crate) mod heartbeat;
 pub(crate) mod liveness;
 pub(crate) mod liveness_check;
+pub(crate) mod measured;
 pub(crate) mod namespaces;
 pub(crate) mod polling_state;
 pub(crate) mod progress;
@@ -34,6 +35,7 @@ use crate::engine::session::connect_errors::ConnectErrors;
 use crate::engine::session::credit::Credit;
 use crate::engine::session::entry_state::EntryState;
 use crate::engine::session::liveness::Liveness;
+use crate::engine::session::measured::Measured;
 use crate::engine::session::namespaces::Namespaces;
 use crate::engine::session::polling_state::PollingState;
 use crate::engine::session::progress::Progress;
@@ -54,6 +56,7 @@ pub(crate) struct EngineSession {
     pub(crate) connect_errors: ConnectErrors,
     pub(crate) progress: Progress,
     pub(crate) liveness: Liveness,
+    pub(crate) measured: Measured,
     pub(crate) registered: Registered,
     pub(crate) upgrade: Upgrade,
     pub(crate) repeats: Repeats,

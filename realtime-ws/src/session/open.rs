@@ -156,6 +156,7 @@ impl Open {
         let polled = socket.writer.poll_write(&mut socket.io, cx);
         if polled.is_ready() {
             self.stall_at = None;
+            socket.registration.written();
             return polled;
         }
         let progressed = socket.writer.sent() > before;
@@ -278,8 +279,10 @@ impl Open {
             // Answered already; frames are never read as such.
             Message::Ping(_) | Message::Frame(_) => {}
             Message::Pong(payload) => {
-                if let Some(heartbeat) = self.heartbeat.as_mut().filter(|_| payload.is_empty()) {
-                    heartbeat.pong();
+                if let Some(heartbeat) = self.heartbeat.as_mut().filter(|_| payload.is_empty())
+                    && let Some(time) = heartbeat.pong(Instant::now())
+                {
+                    registration.note_round_trip(time);
                 }
             }
             Message::Text(text) => self.handle_text(socket, &text),

@@ -18,6 +18,7 @@ use crate::values::connection::{ConnectionId, ConnectionInfo};
 use crate::values::event::Event;
 use crate::values::node::NodeId;
 use crate::values::position::Position;
+use crate::values::stamp::AtomicStamp;
 use crate::values::stats::add;
 
 impl<C: Codec> Dispatcher<C> {
@@ -64,6 +65,7 @@ impl<C: Codec> Dispatcher<C> {
             let (resume, reason) = self.resolve_cursor(cursor.as_deref(), applied, ended);
             let from = resume.unwrap_or(applied);
             let resumed = resume.is_some();
+            self.counters.presented(reason);
             let connection = Connection {
                 outbox: Outbox::new(from, self.welcome(id, from, resumed, reason)),
                 info: ConnectionInfo { id, provider, identity, resumed, address },
@@ -74,6 +76,7 @@ impl<C: Codec> Dispatcher<C> {
                 data,
                 fault: OnceLock::new(),
                 in_flight: Mutex::default(),
+                unwritten: AtomicStamp::default(),
                 lease: Mutex::new(Some(lease)),
                 span,
                 outlet,

@@ -18,7 +18,6 @@ use crate::values::error::{Error, Result};
 use crate::values::event::Event;
 use crate::values::event_id::EventId;
 use crate::values::receipt::Receipt;
-use crate::values::stats::add;
 use crate::values::target::{Scope, Target};
 
 #[async_trait]
@@ -103,6 +102,8 @@ impl<C: Codec> Dispatcher<C> {
         };
         if !alone || delivered.matched == 0 {
             self.publish_to_others(id, Body::Event { target, event, widen: true }).await?;
+        } else {
+            self.runtime()?.log.count_published(&target);
         }
         Ok(Receipt::new(id, None, Some(delivered)))
     }
@@ -115,7 +116,7 @@ impl<C: Codec> Dispatcher<C> {
             let frame = self.codec().event(event, None);
             outcome.count(self.hub().push_side_in_turn(&connection, frame).await);
         }
-        add(&self.counters.dropped, outcome.delivered.dropped);
+        self.count_outcome(outcome);
         outcome
     }
 
@@ -125,7 +126,7 @@ impl<C: Codec> Dispatcher<C> {
         let target = &*self.audience_of(target, widen);
         let frame = self.codec().event(event, None);
         let outcome = self.hub().deliver_now(target, &frame, event.is_volatile(), Instant::now());
-        add(&self.counters.dropped, outcome.delivered.dropped);
+        self.count_outcome(outcome);
         outcome
     }
 

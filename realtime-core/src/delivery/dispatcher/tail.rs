@@ -67,13 +67,13 @@ impl<C: Codec> Dispatcher<C> {
     }
 
     fn apply_event(&self, placed: &Placed<'_>, target: &Target, event: &Event, wakes: &mut Wakes) -> Outcome {
-        let &Placed { position, mark, seen, .. } = placed;
+        let &Placed { position, mark, seen, sent, .. } = placed;
         let cursor = *placed.cursor.get_or_init(|| self.cursor_of(position, mark));
         let frame = self.codec.event(event, Some(cursor));
         let series = |key: &Arc<str>| Series { target: target.clone(), key: Arc::clone(key) };
         let kind = event.latest_key().map_or(Kind::Event, |key| Kind::Latest(Arc::new(series(key))));
         self.keep((position, mark, seen), Content::Event { target: target.clone(), frame: frame.clone(), kind });
-        self.hub.deliver(position, target, &frame, true, seen, |_, _| {}, wakes)
+        self.hub.deliver(position, target, &frame, true, seen, sent, |_, _| {}, wakes)
     }
 
     fn apply_ask(
@@ -84,7 +84,7 @@ impl<C: Codec> Dispatcher<C> {
         timeout: Duration,
         wakes: &mut Wakes,
     ) -> Outcome {
-        let &Placed { position, mark, seen, ask, .. } = placed;
+        let &Placed { position, mark, seen, sent, ask, .. } = placed;
         let frame = self.codec.ask(event, position.get());
         if let Some(ask) = ask {
             ask.set_number(position.get());
@@ -97,7 +97,7 @@ impl<C: Codec> Dispatcher<C> {
                 self.expect_answer(ask, placed, connection.info.id, pushed);
             }
         };
-        self.hub.deliver(position, target, &frame, false, seen, expect, wakes)
+        self.hub.deliver(position, target, &frame, false, seen, sent, expect, wakes)
     }
 
     /// Notes that a connection is about to get an ask, or that it cannot answer because it was
@@ -154,7 +154,7 @@ impl<C: Codec> Dispatcher<C> {
                 self.hub.skip(position);
             }
         }
-        Outcome { delivered: Delivered { matched: closed, ..Delivered::default() }, overflows: 0 }
+        Outcome { delivered: Delivered { matched: closed, ..Delivered::default() }, ..Outcome::default() }
     }
 
     /// Puts a record into the window. The next step of every caller is the one that makes the hub's
@@ -175,8 +175,10 @@ impl<C: Codec> Dispatcher<C> {
         meant.filter(|connection| connection.close(reason.clone())).count()
     }
 
-    fn count_outcome(&self, outcome: Outcome) {
+    /// Counts what a delivery dropped, and the connections that it put behind.
+    pub(super) fn count_outcome(&self, outcome: Outcome) {
         add(&self.counters.dropped, outcome.delivered.dropped);
+        add(&self.counters.dropped_closed, outcome.closed);
         add(&self.counters.overflows, outcome.overflows);
     }
 

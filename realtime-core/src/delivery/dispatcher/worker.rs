@@ -2,6 +2,7 @@
 //! heartbeat.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use tracing::Instrument;
 
@@ -13,7 +14,9 @@ use crate::traits::context::Context;
 use crate::values::event::Payload;
 use crate::values::handler_error::HandlerError;
 use crate::values::inbound::Inbound;
+use crate::values::stamp::ENABLED;
 use crate::values::stats::add;
+use crate::values::timings::Outcome;
 
 impl<C: Codec> Dispatcher<C> {
     /// Starts the worker of a connection; it ends when the inbox is closed and empty.
@@ -77,7 +80,14 @@ impl<C: Codec> Worker<C> {
         name: &str,
         run: impl Future<Output = Result<T, HandlerError>>,
     ) -> Result<T, HandlerError> {
+        let begun = ENABLED.then(Instant::now);
         let handled = self.dispatcher.guard("handler", name, run).await;
+        let outcome = match &handled {
+            None => Outcome::Panic,
+            Some(Err(_)) => Outcome::Error,
+            Some(Ok(_)) => Outcome::Ok,
+        };
+        begun.into_iter().for_each(|begun| self.dispatcher.counters.timers.handled(outcome, begun.elapsed()));
         handled.unwrap_or_else(|| Err(HandlerError::new("internal", "internal error")))
     }
 

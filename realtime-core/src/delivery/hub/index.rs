@@ -10,6 +10,7 @@ use super::user::User;
 use super::visibility::Visibility;
 use crate::delivery::connection::Connection;
 use crate::delivery::membership::Memberships;
+use crate::delivery::outbox::Snapshot;
 use crate::log::room_table::RoomChange;
 use crate::traits::codec::Frame;
 use crate::values::connection::ConnectionId;
@@ -43,12 +44,30 @@ pub(crate) struct Stays {
 }
 
 /// The current counts.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Gauges {
     pub(crate) connections: usize,
     pub(crate) users: usize,
     pub(crate) rooms: usize,
     pub(crate) behind: usize,
+    /// What waits in the outboxes.
+    pub(crate) queued_events: usize,
+    pub(crate) queued_bytes: usize,
+    /// The longest time that something has waited in one of them.
+    pub(crate) waiting: Duration,
+}
+
+impl Gauges {
+    /// Adds a connection's outbox.
+    pub(super) fn with(self, outbox: &Snapshot) -> Self {
+        Self {
+            behind: self.behind + usize::from(outbox.behind),
+            queued_events: self.queued_events + outbox.queued_events,
+            queued_bytes: self.queued_bytes + outbox.queued_bytes,
+            waiting: self.waiting.max(outbox.waiting),
+            ..self
+        }
+    }
 }
 
 impl<F: Frame> Index<F> {
@@ -351,7 +370,7 @@ impl<F: Frame> Index<F> {
             connections: self.all.len(),
             users: self.users.values().filter(|user| !user.connections.is_empty()).count(),
             rooms: self.rooms.len(),
-            behind: 0,
+            ..Gauges::default()
         }
     }
 }

@@ -3,6 +3,7 @@ use std::collections::VecDeque;
 use crate::traits::codec::Frame;
 use crate::values::config::OutboxConfig;
 use crate::values::position::Position;
+use crate::values::stamp::Stamp;
 
 /// One of an outbox's bounded queues, and the size of what waits in it.
 #[derive(Debug)]
@@ -18,6 +19,8 @@ pub(super) struct Queued<F> {
     pub(super) position: Position,
     pub(super) frame: F,
     pub(super) kind: QueuedKind,
+    /// The moment at which it was sent, if it is timed.
+    pub(super) sent: Stamp,
 }
 
 /// The kind of a queued frame.

@@ -37,12 +37,13 @@ fn queue_accepts_bytes_up_to_its_bound() {
         [([5, 4, 3], Pushed::Queued), ([5, 4, 4], Pushed::TurnedBehind), ([4, 4, 50], Pushed::TurnedBehind)]
     {
         let outbox = live();
-        let pushes = sizes.iter().zip(1..).map(|(size, n)| outbox.push(at(n), &frame(*size), true, bound, now).0);
+        let pushes =
+            sizes.iter().zip(1..).map(|(size, n)| outbox.push(at(n), &frame(*size), true, bound, now, Stamp::NONE).0);
         assert_eq!(pushes.collect::<Vec<_>>(), [Pushed::Queued, Pushed::Queued, last], "{sizes:?}");
-        assert_eq!(outbox.is_behind(), last == Pushed::TurnedBehind);
+        assert_eq!(outbox.snapshot(now).behind, last == Pushed::TurnedBehind);
     }
     // An empty queue accepts an event larger than the bound.
-    assert_eq!(live().push(at(1), &frame(50), true, bound, now).0, Pushed::Queued);
+    assert_eq!(live().push(at(1), &frame(50), true, bound, now, Stamp::NONE).0, Pushed::Queued);
 }
 
 #[test]
@@ -52,7 +53,7 @@ fn snapshot_counts_both_lanes() {
     assert_eq!((outbox.snapshot(now).queued_events, outbox.snapshot(now).queued_bytes), (0, 0));
     outbox.push_cursor(at(3), frame(5), now);
     assert_eq!((outbox.snapshot(now).queued_events, outbox.snapshot(now).queued_bytes), (1, 5));
-    outbox.push(at(4), &frame(6), true, bound, now);
+    outbox.push(at(4), &frame(6), true, bound, now, Stamp::NONE);
     for size in [20, 30, 40] {
         outbox.push_side(frame(size), false, bound, now);
     }
@@ -68,7 +69,7 @@ fn progress_restarts_the_waiting_clock() {
     let (bound, begun) = (OutboxConfig::default(), Instant::now());
     let after = |seconds| begun + Duration::from_secs(seconds);
     let outbox = live();
-    outbox.push(at(1), &frame(1), true, bound, begun);
+    outbox.push(at(1), &frame(1), true, bound, begun, Stamp::NONE);
     assert_eq!(outbox.snapshot(after(9)).waiting, Duration::from_secs(9));
     outbox.progressed(after(6));
     assert_eq!(outbox.snapshot(after(9)).waiting, Duration::from_secs(3));
@@ -81,7 +82,7 @@ fn filled(side: &[usize], queue: &[usize]) -> Outbox<Bytes> {
     let (bound, now) = (OutboxConfig::default().with_bytes(1 << 30), Instant::now());
     let outbox = live();
     for (size, n) in queue.iter().zip(1..) {
-        outbox.push(at(n), &frame(*size), true, bound, now);
+        outbox.push(at(n), &frame(*size), true, bound, now, Stamp::NONE);
     }
     for size in side {
         outbox.push_side(frame(*size), false, bound, now);
@@ -147,7 +148,7 @@ fn large_records_are_noted_with_their_frame_number() {
     let outbox = filled(&[20, LARGE + 1], &[5, LARGE, LARGE + 1, 7, LARGE + 2]);
     let now = Instant::now();
     // An ask carries no cursor, so no client can resume before it.
-    outbox.push(at(6), &frame(LARGE + 3), false, OutboxConfig::default().with_bytes(1 << 30), now);
+    outbox.push(at(6), &frame(LARGE + 3), false, OutboxConfig::default().with_bytes(1 << 30), now, Stamp::NONE);
     let mut large = Vec::new();
     outbox.lock().drain(usize::MAX, &mut Vec::new(), &mut large);
     let [first, second] = [(4, 3, LARGE + 1), (6, 5, LARGE + 2)].map(|(at, position, size)| Large {
@@ -221,8 +222,8 @@ fn session_rests_only_when_nothing_is_left() {
     let outbox = filled(&[], &[]);
     assert!(rests(&outbox));
     let bound = OutboxConfig::default();
-    assert!(outbox.push(at(1), &frame(1), true, bound, now).1);
-    assert!(!outbox.push(at(2), &frame(1), true, bound, now).1);
+    assert!(outbox.push(at(1), &frame(1), true, bound, now, Stamp::NONE).1);
+    assert!(!outbox.push(at(2), &frame(1), true, bound, now, Stamp::NONE).1);
 }
 
 #[tokio::test]

@@ -15,6 +15,7 @@ use crate::traits::outlet::SessionOutlet;
 use crate::values::config::{Limits, OutboxConfig};
 use crate::values::connection::{ConnectionId, ConnectionInfo};
 use crate::values::event_id::EventId;
+use crate::values::stamp::AtomicStamp;
 
 /// Returns a window with one event for each of these times, each of 90 bytes in addition to a
 /// record's bookkeeping.
@@ -175,6 +176,7 @@ fn visibility(registered_at: u64, end: u64) -> Visibility {
             inbox: OnceLock::new(),
             data: OnceLock::new(),
             in_flight: Mutex::default(),
+            unwritten: AtomicStamp::default(),
             lease: Mutex::new(Some(Lease { ticket, _task: TaskTracker::new().token(), hooks: None })),
             fault: OnceLock::new(),
             span: tracing::Span::none(),

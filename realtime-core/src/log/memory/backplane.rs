@@ -14,6 +14,7 @@ use crate::log::stored::Stored;
 use crate::values::cursor::Epoch;
 use crate::values::error::Result;
 use crate::values::event_id::EventId;
+use crate::values::log_size::LogSize;
 use crate::values::node::NodeId;
 use crate::values::position::Position;
 
@@ -117,6 +118,10 @@ impl Backplane for MemoryBackplane {
     async fn probe(&self) -> Result<()> {
         Ok(())
     }
+
+    async fn size(&self) -> Result<Option<LogSize>> {
+        Ok(Some(self.log.size()))
+    }
 }
 
 #[cfg(test)]
@@ -183,6 +188,19 @@ mod tests {
         assert_eq!(backplane.state().await.unwrap().start, Position::new(3));
         append(&backplane, "x").await;
         assert_eq!(backplane.state().await.unwrap().start, Position::new(4));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn size_is_that_of_the_records_that_are_kept() {
+        let backplane = MemoryBackplane::new(3);
+        assert_eq!(backplane.size().await.unwrap(), Some(LogSize::new(0, 0, None)));
+        for _ in 0..5 {
+            append(&backplane, vec![0; 1_000]).await;
+            tokio::time::advance(std::time::Duration::from_secs(1)).await;
+        }
+        let size = backplane.size().await.unwrap().unwrap();
+        assert!(size.records == 3 && size.bytes > 3_000 && size.bytes < 6_000, "{size:?}");
+        assert_eq!(size.age.unwrap().as_secs(), 3);
     }
 
     #[tokio::test]

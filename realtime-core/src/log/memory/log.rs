@@ -18,6 +18,7 @@ use crate::log::stored::Stored;
 use crate::values::cursor::Epoch;
 use crate::values::cursor_key::CursorKey;
 use crate::values::event_id::EventId;
+use crate::values::log_size::LogSize;
 use crate::values::position::Position;
 
 /// The number of records returned to a tail at a time.
@@ -221,6 +222,14 @@ impl MemoryLog {
     #[must_use]
     pub fn state(&self) -> LogState {
         self.0.log().state()
+    }
+
+    /// Returns what the log holds.
+    #[must_use]
+    pub fn size(&self) -> LogSize {
+        let log = self.0.log();
+        let age = log.entries.front().map(|oldest| oldest.since.elapsed());
+        LogSize::new(log.entries.len() as u64, log.bytes as u64, age)
     }
 
     /// Begins a new epoch, with a new key, if the epoch is the one that was seen and the record

@@ -47,6 +47,7 @@ impl http_body::Body for ResponseBody {
         let chunk = self.left.split_to(end);
         if self.left.is_empty() {
             self.session.credit.released(count_packets(&self.packets), self.packets.len());
+            self.session.measured.written();
         } else {
             self.session.credit.note_read();
         }

@@ -16,6 +16,11 @@ impl EngineSession {
     /// Decides on a client's packet before Socket.IO reads it; called again for a packet that had
     /// to wait.
     pub(crate) fn admit(&self, head: &Head) -> Verdict {
+        if matches!(head, Head::Pong)
+            && let Some(time) = self.liveness.note_pong()
+        {
+            self.measured.round_trip(time);
+        }
         self.namespaces.admit(head, |connected| self.registered.set_connected(connected))
     }
 

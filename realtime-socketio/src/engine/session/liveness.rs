@@ -16,6 +16,8 @@ pub(crate) struct Liveness {
     blocked: AtomicBool,
     /// Set while a ping of the heartbeat is due.
     ping: AtomicBool,
+    /// Time of the heartbeat's last ping, in the same unit; zero once its pong has come.
+    pinged_at: AtomicU64,
     /// State of the request for a sign of life: one of the three constants below.
     sign_of_life: AtomicU8,
 }
@@ -35,6 +37,7 @@ impl Default for Liveness {
             read_paused_since: AtomicU64::new(0),
             blocked: AtomicBool::new(false),
             ping: AtomicBool::new(false),
+            pinged_at: AtomicU64::new(0),
             sign_of_life: AtomicU8::new(IDLE),
         }
     }
@@ -89,9 +92,19 @@ impl Liveness {
         self.ping.store(true, Ordering::SeqCst);
     }
 
-    /// Returns whether a ping is due, and clears that.
+    /// Returns whether a ping is due, which is sent now, and clears that.
     pub(crate) fn take_ping(&self) -> bool {
-        self.ping.load(Ordering::Relaxed) && self.ping.swap(false, Ordering::SeqCst)
+        let is_due = self.ping.load(Ordering::Relaxed) && self.ping.swap(false, Ordering::SeqCst);
+        if is_due {
+            self.pinged_at.store(self.micros(Instant::now()), Ordering::Relaxed);
+        }
+        is_due
+    }
+
+    /// Notes a pong; returns the time since the heartbeat's ping, if it is the first one.
+    pub(crate) fn note_pong(&self) -> Option<Duration> {
+        let pinged_at = self.pinged_at.swap(0, Ordering::Relaxed);
+        (pinged_at != 0).then(|| Duration::from_micros(self.micros(Instant::now()).saturating_sub(pinged_at)))
     }
 
     /// Requests a sign of life. Returns false if one is requested already.

@@ -193,6 +193,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for SessionStream<S> {
                 if result.is_ok() {
                     self.writer.flushed();
                     self.session.credit.drained();
+                    self.session.measured.written();
                 }
                 self.finish_io(result)
             }
