@@ -24,6 +24,10 @@ pub mod many_nodes {}
 pub mod operations {}
 
 #[doc = include_str!("docs/links.md")]
+#[cfg_attr(feature = "metrics", doc = include_str!("../docs/metrics.md"))]
+pub mod metrics {}
+
+#[doc = include_str!("docs/links.md")]
 #[doc = include_str!("../docs/clients.md")]
 pub mod clients {}
 

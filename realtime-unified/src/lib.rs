@@ -19,6 +19,8 @@ pub mod handler;
 mod handlers;
 mod hooks;
 pub mod memory;
+#[cfg(feature = "metrics")]
+pub mod metrics;
 pub mod prelude;
 mod registry;
 mod rooms;

@@ -35,6 +35,8 @@ pub(crate) struct Parts {
     /// The pages that may connect where a provider's own configuration names none.
     origins: Origins,
     tickets: Option<TicketOffice>,
+    #[cfg(feature = "metrics")]
+    exported: crate::metrics::exported::Exported,
 }
 
 impl NotificationService {
@@ -61,7 +63,19 @@ impl NotificationService {
         origins: Origins,
         tickets: Option<TicketOffice>,
     ) -> Self {
-        Self(Arc::new(Parts { registry, runtime, origins, tickets }))
+        Self(Arc::new(Parts {
+            registry,
+            runtime,
+            origins,
+            tickets,
+            #[cfg(feature = "metrics")]
+            exported: crate::metrics::exported::Exported::default(),
+        }))
+    }
+
+    #[cfg(feature = "metrics")]
+    pub(crate) fn exported(&self) -> &crate::metrics::exported::Exported {
+        &self.0.exported
     }
 
     pub(crate) fn origins(&self) -> &Origins {

@@ -2,6 +2,6 @@
 //! its users that are online, and the connections that a send matched.
 
 pub use realtime_core::{
-    Capabilities, ConnectionStats, Delivered, Health, NodeId, NodeInfo, OnlineCount, OnlineIn, OnlineUser, Presence,
-    Stats,
+    Capabilities, ConnectionStats, Delivered, Distribution, Health, NodeId, NodeInfo, OnlineCount, OnlineIn,
+    OnlineUser, Presence, Stats, Timings,
 };

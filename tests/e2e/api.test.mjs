@@ -387,6 +387,16 @@ test('api: healthz and readyz', async () => {
   assert.equal((await demo.request('GET', '/readyz')).status, 200);
 });
 
+test('api: metrics are in the text format of Prometheus, with all that is counted', async () => {
+  const ws = await openWs(demo, { user: unique('alice') });
+  const { status, headers, body } = await demo.request('GET', '/metrics');
+  ws.close();
+  assert.deepEqual([status, headers.get('content-type')], [200, 'text/plain; version=0.0.4; charset=utf-8']);
+  assert.match(body, /^# HELP realtime_connections .+\n# TYPE realtime_connections gauge\n/m);
+  assert.match(body, /^realtime_connections\{provider="ws"\} [1-9]/m);
+  assert.match(body, /^realtime_ready 1$/m);
+});
+
 test('api: server closes its clients and exits on a signal', async () => {
   const fresh = await startDemo();
   const user = unique('alice');

@@ -6,6 +6,7 @@ mod args;
 mod auth;
 mod files;
 mod handlers;
+mod metrics;
 mod page;
 mod wires;
 
@@ -74,6 +75,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let app = Router::new()
         .route("/healthz", get(async || "ok"))
         .merge(api::router(service.clone(), wires.clone()))
+        .merge(metrics::router(service.clone())?)
         .merge(page::router())
         .merge(service.router())
         .layer(axum::middleware::from_fn_with_state(wires, wires::follow));

@@ -25,6 +25,8 @@ mod handlers;
 mod jwt;
 #[cfg(all(feature = "sse", feature = "socketio", feature = "ws"))]
 mod logs;
+#[cfg(all(feature = "metrics", feature = "socketio", feature = "sse", feature = "ws"))]
+mod metrics;
 #[cfg(all(feature = "socketio", feature = "sse", feature = "ws"))]
 mod named;
 #[cfg(all(feature = "sse", feature = "ws"))]
