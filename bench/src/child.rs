@@ -3,6 +3,7 @@
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -25,8 +26,13 @@ const LOOK: Duration = Duration::from_millis(5);
 /// Starts this program with these arguments, under another one if that is not empty; returns the
 /// first line that it prints too. Dropping the process kills it.
 pub(crate) async fn start(program: &[OsString], arguments: &[&str]) -> Result<(Child, String)> {
+    start_as(&std::env::current_exe()?, program, arguments).await
+}
+
+/// Starts `executable` as [`start`] does this program.
+async fn start_as(executable: &Path, program: &[OsString], arguments: &[&str]) -> Result<(Child, String)> {
     let mut line = program.to_vec();
-    line.push(std::env::current_exe()?.into());
+    line.push(executable.into());
     let mut command = Command::new(&line[0]);
     command.args(&line[1..]).args(arguments);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
@@ -83,6 +89,14 @@ impl ServerProcess {
     /// When it cannot be started or ends early.
     pub async fn start_under(program: &[OsString], options: &ServeOptions) -> Result<Self> {
         Self::of(start(program, &["serve", &serde_json::to_string(options)?]).await?)
+    }
+
+    /// Starts one in another program of this package, and waits until it listens.
+    ///
+    /// # Errors
+    /// When it cannot be started or ends early.
+    pub async fn start_in(program: &Path, options: &ServeOptions) -> Result<Self> {
+        Self::of(start_as(program, &[], &["serve", &serde_json::to_string(options)?]).await?)
     }
 
     /// Starts another program that serves, and waits until it listens.

@@ -61,6 +61,8 @@ pub struct Plan {
     /// The file that callgrind, under which the server runs, writes its counts to; the server runs
     /// by itself if `None`.
     pub callgrind: Option<PathBuf>,
+    /// The program of this package that serves, if it is not this one.
+    pub program: Option<PathBuf>,
 }
 
 /// A server with its subscribers.
@@ -91,7 +93,16 @@ impl Plan {
         let &Contestant { name, kind, transport } = contestant;
         // A peer has no providers of ours, and ignores them.
         let options = ServeOptions { kind, ..ServeOptions::ours(&[transport.provider()]).on(cpus) };
-        Self { name, options, transports: vec![transport], clients, size, targeted: false, callgrind: None }
+        Self {
+            name,
+            options,
+            transports: vec![transport],
+            clients,
+            size,
+            targeted: false,
+            callgrind: None,
+            program: None,
+        }
     }
 }
 
@@ -102,8 +113,13 @@ impl Lane {
     /// When it does not start, or a client cannot connect.
     pub async fn open(plan: &Plan) -> Result<Self> {
         let &Plan { name, clients, size, targeted, .. } = plan;
-        let under = plan.callgrind.as_deref().map(callgrind::command).unwrap_or_default();
-        let server = ServerProcess::start_under(&under, &plan.options).await?;
+        let server = match &plan.program {
+            Some(program) => ServerProcess::start_in(program, &plan.options).await?,
+            None => {
+                let under = plan.callgrind.as_deref().map(callgrind::command).unwrap_or_default();
+                ServerProcess::start_under(&under, &plan.options).await?
+            }
+        };
         let mut control = server.control().await?;
         let users = targeted.then_some(clients);
         control.call(&Command::Prepare { size, users }).await?;

@@ -9,8 +9,8 @@
 //! - [`crowd`]: many clients that reconnect by themselves; [`relay`]: one port in front of several
 //!   servers; [`closings`]: the distribution of closed connections over time.
 //! - [`lane`]: a server with its swarm, and the CPU of a delivery; `callgrind`: its instructions;
-//!   [`contest`]: several of them in turns; [`load`]: a server under a steady load, with and
-//!   without clients that misbehave.
+//!   [`contest`] and [`turns`]: several of them, or two, in turns; [`load`]: a server under a
+//!   steady load, with and without clients that misbehave.
 //! - [`returner`]: a client that is disconnected and resumes; [`straggler`]: one that stalls and
 //!   catches up; [`sequence`]: the check that it lost nothing.
 //! - [`process`], [`deliveries`], [`figures`], [`payload`]: the measured values.
@@ -42,6 +42,7 @@ pub mod server;
 pub mod socketio;
 pub mod straggler;
 pub mod swarm;
+pub mod turns;
 
 /// Any error: these programs only print it and end.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;

@@ -22,6 +22,7 @@ use crate::{Result, peer, process};
 pub mod control;
 pub mod log;
 mod ours;
+mod scrape;
 mod steady;
 
 /// The number of open files that a server should be able to have.
@@ -62,6 +63,9 @@ pub struct ServeOptions {
     /// On SIGTERM, close our connections evenly over this many milliseconds and end with code 0
     #[arg(long)]
     pub drain_ms: Option<u64>,
+    /// Render our metrics every so many milliseconds; needs the feature `metrics`
+    #[arg(long)]
+    pub scrape_ms: Option<u64>,
     /// The processors to run on; all if none is named
     #[arg(long, value_delimiter = ',')]
     pub cpus: Vec<usize>,
@@ -189,6 +193,7 @@ impl ServeOptions {
             log_at: None,
             log_name: "bench".to_owned(),
             drain_ms: None,
+            scrape_ms: None,
             cpus: Vec::new(),
             with_parent: true,
         }

@@ -2,17 +2,17 @@
 //! that of a send over several providers, in one run.
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Parser;
 use realtime_bench::Result;
 use realtime_bench::client::Transport;
 use realtime_bench::contest::{Contestant, FanOut};
-use realtime_bench::figures::{least, median, median_ratio, quartiles};
+use realtime_bench::figures::{least, median, median_ratio};
 use realtime_bench::lane::{Lane, Plan};
 use realtime_bench::program::{self, Setup};
 use realtime_bench::report::Report;
 use realtime_bench::server::{Kind, Over, ServeOptions};
+use realtime_bench::turns::{Options, Turns};
 
 /// CPU for each delivery, as a multiple of the plain fan-out's.
 const BUDGET: f64 = 1.1;
@@ -43,29 +43,19 @@ const TITLES: [&str; 8] = [
 struct Args {
     #[command(flatten)]
     fan_out: FanOut,
-    /// Bytes of JSON in each event
-    #[arg(long, default_value_t = 128)]
-    size: usize,
-    /// The number of times that both are measured: plain, ours, ours, plain
-    #[arg(long, default_value_t = 40)]
-    rounds: usize,
-    /// The time that one measurement takes, in milliseconds
-    #[arg(long, default_value_t = 150)]
-    millis: u64,
-    /// Let servers and clients share all processors
-    #[arg(long)]
-    no_pin: bool,
+    #[command(flatten)]
+    turns: Options,
 }
 
 fn main() -> ExitCode {
     let setup = |args: &Args| {
         let subscribers = args.fan_out.subscribers.iter().max().unwrap_or(&0);
-        Setup { pin: !args.no_pin, sockets: (subscribers * 2).max(USERS * 3), seconds: 1200 }
+        Setup { pin: !args.turns.no_pin, sockets: (subscribers * 2).max(USERS * 3), seconds: 1200 }
     };
     program::main(setup, async |args: Args, cpus| {
         println!(
             "{} bytes, medians of {} rounds plain-ours-ours-plain of {} ms each; server CPU",
-            args.size, args.rounds, args.millis
+            args.turns.size, args.turns.rounds, args.turns.millis
         );
         let mut report = Report::default();
         report.table(11, &TITLES);
@@ -79,50 +69,20 @@ fn main() -> ExitCode {
 
 /// Measures the plain fan-out and this workspace's server with this many subscribers.
 async fn deliveries(subscribers: usize, args: &Args, cpus: &[usize], report: &mut Report) -> Result<()> {
-    let plan =
-        |name, kind| Plan::new(&Contestant { name, kind, transport: Transport::Ws }, subscribers, args.size, cpus);
+    let plan = |name, kind| {
+        Plan::new(&Contestant { name, kind, transport: Transport::Ws }, subscribers, args.turns.size, cpus)
+    };
     let mut plain = Lane::open(&plan("plain", Kind::Plain)).await?;
     let mut ours = Lane::open(&plan("ours", Kind::Ours)).await?;
     for &under_way in &args.fan_out.under_way {
-        let (base, cost) = turns(under_way, args, &mut plain, &mut ours).await?;
-        let ratios: Vec<f64> = cost.iter().zip(&base).map(|(cost, base)| cost / base).collect();
-        let (ratio, (low, high)) = (median(&ratios), quartiles(&ratios));
-        // Other programs only add to a time, so the quieter rounds say more.
-        let quiet = quartiles(&cost).0 / quartiles(&base).0;
-        report.row(&[
-            subscribers.to_string(),
-            under_way.to_string(),
-            format!("{:.2}", median(&base)),
-            format!("{:.2}", median(&cost)),
-            format!("{ratio:.3}"),
-            format!("{low:.2} to {high:.2}"),
-            format!("{:.2} to {:.2}", least(&ratios), ratios.iter().copied().fold(0.0, f64::max)),
-            format!("{quiet:.3}"),
-        ]);
+        let turns = Turns::measure(&mut plain, &mut ours, under_way, &args.turns).await?;
+        report.row(&[&[subscribers.to_string(), under_way.to_string()][..], &turns.cells()].concat());
         if subscribers >= BUDGET_FROM {
-            report.within(ratio, BUDGET, "CPU for each delivery, as a ratio");
+            report.within(turns.ratio(), BUDGET, "CPU for each delivery, as a ratio");
         }
     }
     plain.stop().await?;
     ours.stop().await
-}
-
-/// Measures both in turns, and returns the CPU of each round, of the plain one and of ours.
-async fn turns(under_way: usize, args: &Args, plain: &mut Lane, ours: &mut Lane) -> Result<(Vec<f64>, Vec<f64>)> {
-    let time = Duration::from_millis(args.millis);
-    let (mut base, mut cost) = (Vec::new(), Vec::new());
-    // The first round warms up and is not counted.
-    for round in 0..=args.rounds {
-        // In this order a drift of the machine within a round counts for both alike.
-        let first = plain.measure(under_way, time).await?.cpu;
-        let between = ours.measure(under_way, time).await?.cpu + ours.measure(under_way, time).await?.cpu;
-        let around = first + plain.measure(under_way, time).await?.cpu;
-        if round > 0 {
-            base.push(around / 2.0);
-            cost.push(between / 2.0);
-        }
-    }
-    Ok((base, cost))
 }
 
 /// Measures sends to users over three providers, in the three ways there are, in turns.
@@ -130,17 +90,18 @@ async fn sends(args: &Args, cpus: &[usize], report: &mut Report) -> Result<()> {
     let ways = [("one provider", Over::First), ("three sends", Over::Each), ("one record", Over::Record)];
     let mut lanes = Vec::new();
     for (name, over) in ways {
-        let plan = Plan::new(&Contestant { name, kind: Kind::Ours, transport: Transport::Ws }, USERS, args.size, cpus);
+        let plan =
+            Plan::new(&Contestant { name, kind: Kind::Ours, transport: Transport::Ws }, USERS, args.turns.size, cpus);
         let options = ServeOptions { over, ..ServeOptions::ours(&Transport::ALL.map(Transport::provider)) };
         let transports = if over == Over::First { plan.transports } else { Transport::ALL.to_vec() };
         lanes.push(Lane::open(&Plan { options: options.on(cpus), transports, targeted: true, ..plan }).await?);
     }
     let mut connected = vec![Vec::new(); lanes.len()];
     let mut absent = connected.clone();
-    for round in 0..=args.rounds {
+    for round in 0..=args.turns.rounds {
         for (number, lane) in lanes.iter_mut().enumerate() {
-            let received = lane.measure(1, Duration::from_millis(args.millis)).await?.cpu;
-            let alone = lane.measure_absent(ABSENT, args.size).await?;
+            let received = lane.measure(1, args.turns.time()).await?.cpu;
+            let alone = lane.measure_absent(ABSENT, args.turns.size).await?;
             if round > 0 {
                 connected[number].push(received);
                 absent[number].push(alone);
@@ -150,7 +111,7 @@ async fn sends(args: &Args, cpus: &[usize], report: &mut Report) -> Result<()> {
     for lane in lanes {
         lane.stop().await?;
     }
-    println!("\na send to one user of three providers, {} rounds; server CPU µs, best (median)", args.rounds);
+    println!("\na send to one user of three providers, {} rounds; server CPU µs, best (median)", args.turns.rounds);
     let titles = ["", "    one provider", "     three sends", "      one record", "÷ three sends"];
     report.table(22, &titles);
     send_row(report, "who has one connection", &connected);

@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-use super::{Audience, Counters, Over, Publisher, ServeOptions};
+use super::{Audience, Counters, Over, Publisher, ServeOptions, scrape};
 use crate::Result;
 use crate::lock;
 use crate::payload::EVENT;
@@ -75,6 +75,9 @@ pub(super) async fn start(listener: TcpListener, options: &ServeOptions) -> Resu
         };
     }
     let service = builder.build().await?;
+    if let Some(every) = options.scrape_ms.map(Duration::from_millis) {
+        scrape::begin(&service, every)?;
+    }
     let (mut senders, mut rooms) = (Vec::new(), Vec::new());
     for provider in &options.providers {
         let provider = service.provider(provider)?;
