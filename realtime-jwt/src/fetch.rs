@@ -24,7 +24,7 @@ use crate::key_set::KeySet;
 #[derive(Clone, Debug)]
 pub(crate) enum Fetcher {
     File { path: PathBuf, most: usize },
-    Url { client: HttpClient, url: Uri, timeout: Duration, most: usize },
+    Url { client: Box<HttpClient>, url: Uri, timeout: Duration, most: usize },
 }
 
 /// A client that follows no redirects.
@@ -49,7 +49,7 @@ impl Fetcher {
             _ => return Err(config("the url is neither https nor http")),
         }
         let connector = HttpsConnectorBuilder::new().with_tls_config(tls()?).https_or_http().enable_http1().build();
-        let client = Client::builder(TokioExecutor::new()).build(connector);
+        let client = Box::new(Client::builder(TokioExecutor::new()).build(connector));
         Ok(Self::Url { client, url, timeout: jwks.fetch_timeout, most })
     }
 

@@ -162,11 +162,13 @@ impl ConnectRequest {
 
     /// Returns the token: `Authorization: Bearer …`, the subprotocol after `bearer`, the cookie
     /// `token`, `?token=`, or Socket.IO's `auth.token`, in this order.
+    #[must_use]
     pub fn token(&self) -> Option<Cow<'_, str>> {
         self.token_in(&TokenSource::ALL)
     }
 
     /// Returns the token in the first of these places that has one.
+    #[must_use]
     pub fn token_in(&self, sources: &[TokenSource]) -> Option<Cow<'_, str>> {
         sources.iter().find_map(|source| match source {
             TokenSource::Auth(name) => self.auth_text(name).map(Cow::Borrowed),

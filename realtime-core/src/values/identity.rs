@@ -115,6 +115,7 @@ impl Identity {
     }
 
     /// Returns the rooms that each connection of this identity is in from its start.
+    #[must_use]
     pub fn rooms(&self) -> impl ExactSizeIterator<Item = &str> {
         self.rooms.as_deref().unwrap_or_default().iter().map(|room| &**room)
     }

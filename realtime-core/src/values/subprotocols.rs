@@ -106,12 +106,14 @@ impl std::fmt::Debug for Subprotocols<'_> {
 mod tests {
     use super::*;
 
-    fn headers(lines: &[&[u8]]) -> HeaderMap {
+    type Lines<'a> = &'a [&'a [u8]];
+
+    fn headers(lines: Lines<'_>) -> HeaderMap {
         lines.iter().map(|line| (SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_bytes(line).unwrap())).collect()
     }
 
     /// Returns the token and the answer where `v1` and `v2` are spoken.
-    fn read(lines: &[&[u8]]) -> Result<(Option<String>, Option<String>), SubprotocolError> {
+    fn read(lines: Lines<'_>) -> Result<(Option<String>, Option<String>), SubprotocolError> {
         let headers = headers(lines);
         let read = Subprotocols::read(&headers)?;
         let answer = read.answer(&["v1".to_owned(), "v2".to_owned()])?;
@@ -120,7 +122,7 @@ mod tests {
 
     #[test]
     fn token_follows_bearer_and_is_never_answered() {
-        let cases: [(&[&[u8]], Option<&str>, Option<&str>); 9] = [
+        let cases: [(Lines<'_>, Option<&str>, Option<&str>); 9] = [
             (&[], None, None),
             (&[b""], None, None),
             (&[b"bearer, a.b-c_d"], Some("a.b-c_d"), Some("bearer")),
@@ -140,7 +142,7 @@ mod tests {
     #[test]
     fn malformed_offers_are_errors() {
         let many = "a,".repeat(33);
-        let cases: [(&[&[u8]], SubprotocolError); 7] = [
+        let cases: [(Lines<'_>, SubprotocolError); 7] = [
             (&[b"bearer"], SubprotocolError::NoToken),
             (&[b"bearer, , "], SubprotocolError::NoToken),
             (&[b"bearer, a, bearer, b"], SubprotocolError::SeveralTokens),

@@ -168,6 +168,7 @@ async fn file_is_read_again_for_an_unknown_key() {
 }
 
 /// Waits until this holds.
+#[allow(clippy::future_not_send, reason = "a test awaits it in a task of its own")]
 async fn eventually_async(what: &str, holds: impl AsyncFn() -> bool) {
     in_time(what, async {
         while !holds().await {

@@ -123,6 +123,20 @@ async fn browser_websocket_presents_its_token_as_a_subprotocol() {
 }
 
 #[tokio::test]
+async fn cookie_counts_for_pages_that_may_connect() {
+    let origins = Origins::same_host().and("https://app.example");
+    let (_, address) = start(builder(config().with_cookie("session")).origins(origins)).await;
+    let cookie = format!("cookie: theme=dark; session={}\r\n", token(json!({"org": "acme"})));
+    for (origin, allowed) in [("https://app.example", true), ("https://evil.example", false), ("null", false)] {
+        let headers = format!("{cookie}origin: {origin}\r\n");
+        let stream = get(address, "/sse", &headers).await;
+        assert!(stream.starts_with(if allowed { "HTTP/1.1 200 " } else { "HTTP/1.1 403 " }), "{origin}: {stream}");
+        let upgraded = get(address, "/ws", &format!("{UPGRADE}{headers}")).await;
+        assert!(upgraded.starts_with(if allowed { "HTTP/1.1 101 " } else { "HTTP/1.1 403 " }), "{origin}: {upgraded}");
+    }
+}
+
+#[tokio::test]
 async fn connection_closes_when_its_token_expires() {
     let (_, address) = start(builder(config())).await;
     let soon = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() + 2;
