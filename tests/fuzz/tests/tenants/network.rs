@@ -7,12 +7,12 @@ use realtime_wire::{ConnectOptions, Connection as Protocol, ServerMessage, Trans
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
-use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{Sender, channel};
 use tokio::task::JoinSet;
 
 use crate::schedule::Person;
 use crate::sinks::query;
-use crate::world::{Connection, Door, Got, Node};
+use crate::world::{Connection, Door, Got, Node, ROOM, hand_on};
 
 /// The way over the network.
 pub struct Network;
@@ -37,7 +37,7 @@ impl Door for Network {
         let options = ConnectOptions { query, rooms, cursor, cursor_in_header: false };
         let protocol = Protocol::new(Transport::ALL[transport], &options);
         let (lanes, protocol) = (protocol.lanes(), Arc::new(Mutex::new(protocol)));
-        let (sender, got) = unbounded_channel();
+        let (sender, got) = channel(ROOM);
         let mut tasks = JoinSet::new();
         let (mut writers, changed) = (Vec::new(), Arc::new(Notify::new()));
         for lane in 0..lanes {
@@ -68,7 +68,7 @@ impl Door for Network {
     }
 }
 
-fn feed(protocol: &Mutex<Protocol>, lane: usize, bytes: &[u8], sender: &UnboundedSender<Got>) {
+fn feed(protocol: &Mutex<Protocol>, lane: usize, bytes: &[u8], sender: &Sender<Got>) {
     let fed = protocol.lock().unwrap().feed(lane, bytes, &mut |received| {
         let got = match received.parse()? {
             ServerMessage::Cursor(cursor) => {
@@ -78,8 +78,7 @@ fn feed(protocol: &Mutex<Protocol>, lane: usize, bytes: &[u8], sender: &Unbounde
             ServerMessage::Refused(reason) => panic!("refused: {reason}"),
             ServerMessage::Close | ServerMessage::Reply { .. } => return Ok(()),
         };
-        // The end of a client shows up as the end of its tasks.
-        let _ = sender.send(got);
+        hand_on(sender, got);
         Ok(())
     });
     fed.expect("the server keeps to the protocol");

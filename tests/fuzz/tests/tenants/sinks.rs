@@ -5,10 +5,10 @@ use realtime_core::spi::{Codec, Dispatched};
 use realtime_core::{ConnectRequest, ConnectionId};
 use realtime_wire::sse::Blocks;
 use serde_json::Value;
-use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{Sender, channel};
 
 use crate::schedule::Person;
-use crate::world::{Connection, Door, Got, Node};
+use crate::world::{Connection, Door, Got, Node, ROOM, hand_on};
 
 /// The way into the providers' dispatchers.
 pub struct Sinks;
@@ -53,10 +53,9 @@ async fn connect<P: Dispatched>(
     let rooms: Vec<_> = person.rooms.iter().map(|room| (*room).to_owned()).collect();
     let dispatcher = provider.dispatcher();
     let admitted = dispatcher.admit(&request, &rooms, cursor).await.expect("admitted").with_former(former);
-    let (sender, got) = unbounded_channel();
-    let sink = futures_util::sink::unfold(sender, move |sender: UnboundedSender<Got>, frame: Bytes| async move {
-        // The end of a client shows up as the end of its link.
-        let _ = sender.send(read(&frame));
+    let (sender, got) = channel(ROOM);
+    let sink = futures_util::sink::unfold(sender, move |sender: Sender<Got>, frame: Bytes| async move {
+        hand_on(&sender, read(&frame));
         Ok::<_, std::convert::Infallible>(sender)
     });
     Connection { got, _guard: Box::new(dispatcher.connect_sink(admitted, sink, bytes)) }

@@ -10,7 +10,8 @@ use realtime_unified::{
     AllowRooms, NotificationService, SocketIoConfig, SocketIoProvider, SseConfig, SseProvider, WsConfig, WsProvider,
 };
 use serde_json::Value;
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::mpsc::{Receiver, Sender};
 
 use crate::oracle::{Verdict, verdict};
 use crate::schedule::{Aim, Cursor, Name, Person, Schedule, Scope, Step};
@@ -25,8 +26,17 @@ pub struct Got {
 
 /// A connection; dropping the guard ends it.
 pub struct Connection {
-    pub got: UnboundedReceiver<Got>,
+    pub got: Receiver<Got>,
     pub _guard: Box<dyn Any + Send>,
+}
+
+/// The room for what a client has got and not read: more than any case sends.
+pub const ROOM: usize = 1024;
+
+/// Hands on what a client got; the end of a client shows up as the end of its connection.
+pub fn hand_on(sender: &Sender<Got>, got: Got) {
+    let sent = sender.try_send(got);
+    assert!(!matches!(sent, Err(TrySendError::Full(_))), "more than a case sends");
 }
 
 /// How clients connect.
