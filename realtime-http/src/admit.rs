@@ -65,7 +65,8 @@ pub async fn admit<C: Codec>(
     let address = proxies.client(parts);
     let config = dispatcher.config();
     origins.check(parts).map_err(|refusal| dispatcher.refuse(refusal, RefusedClient::at(address)))?;
-    let request = ConnectRequest::new(config.provider(), parts).with_address(address);
+    let parts = origins.without_foreign_cookies(parts);
+    let request = ConnectRequest::new(config.provider(), &parts).with_address(address);
     let query = ConnectQuery::of(&request, config.delivery().limits().rooms_per_connection());
     dispatcher.admit(&request, &query.channels, last_event_id.or(query.last_event_id)).await
 }

@@ -9,6 +9,7 @@
 //! - [`WireConfig`]: the limits of all of them.
 //! - [`Origins`] and [`TrustedProxies`]: the pages that may connect, and the proxies that may name a
 //!   client's address.
+//! - [`Cors`]: a layer with which these pages may call routes of the application's own.
 //! - [`Rejection`]: an error as the response of an axum handler.
 //! - [`HttpProvider`]: a transport with routes; what only authors of one need is in [`spi`].
 
@@ -17,6 +18,7 @@ mod admit;
 mod byte_stream;
 mod caches;
 mod config;
+mod cors;
 mod drive;
 mod guard;
 mod listener;
@@ -39,6 +41,7 @@ mod wire;
 
 pub use byte_stream::ByteStream;
 pub use config::WireConfig;
+pub use cors::{Cors, CorsService};
 pub use guard::{Guard, GuardedStream};
 pub use listener::{GuardedListener, WireInfo};
 pub use origin::Origins;

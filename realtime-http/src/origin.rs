@@ -1,15 +1,10 @@
+use std::borrow::Cow;
 use std::sync::OnceLock;
 
-use http::header::{
-    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
-    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS, HOST, ORIGIN, VARY,
-};
+use http::HeaderMap;
+use http::header::{COOKIE, HOST, ORIGIN};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue};
 use realtime_core::{Error, Refusal, RefusalKind};
-
-/// The time in seconds for which a browser may cache the response to a preflight.
-const PREFLIGHT_AGE: HeaderValue = HeaderValue::from_static("600");
 
 /// The web pages that may connect. Browsers send `Origin` with every such request, and a page
 /// cannot forge it (RFC 6454 §7); programs need not send it, and a request without it is accepted.
@@ -81,7 +76,14 @@ impl Origins {
         Self::default()
     }
 
-    /// Allows every page: safe only where the identity does not come from cookies.
+    /// Allows no page: only programs, which send no `Origin`, can connect.
+    #[must_use]
+    pub fn none() -> Self {
+        Self { listed: Vec::new(), any: false, same: false }
+    }
+
+    /// Allows every page. Cookies count from pages of the same host, and from those that are listed
+    /// in addition (`Origins::any().and(…)`): any other page has to identify its user by a token.
     #[must_use]
     pub fn any() -> Self {
         Self { listed: Vec::new(), any: true, same: true }
@@ -90,11 +92,16 @@ impl Origins {
     /// Allows these pages and no others, each written as `scheme://host[:port]`. The server's own
     /// host is not included: where its pages connect too, list it, or use
     /// `Origins::same_host().and(…)`.
+    ///
+    /// `https://*.example.com` allows every subdomain of `example.com`, of one label or more, and
+    /// not `example.com` itself. Upper case and the scheme's default port make no difference; a
+    /// host that is not ASCII is written in punycode (`xn--…`), as browsers send it. `null`, the
+    /// origin of sandboxed frames and of files, has to be listed, and gets no cookies.
     pub fn only<I: IntoIterator<Item = S>, S: Into<String>>(origins: I) -> Self {
         Self { listed: origins.into_iter().map(listed).collect(), any: false, same: false }
     }
 
-    /// Allows this page too.
+    /// Allows this page too; see [`Origins::only`].
     #[must_use]
     pub fn and(mut self, origin: impl Into<String>) -> Self {
         self.listed.push(listed(origin));
@@ -106,9 +113,9 @@ impl Origins {
     /// # Errors
     /// [`Error::Config`] that names the origin.
     pub fn verify(&self) -> Result<(), Error> {
-        let wrong = self.listed.iter().find(|origin| !is_origin(origin));
-        wrong.map_or(Ok(()), |origin| {
-            Err(Error::Config(format!("origins: {origin:?} is not an origin; expected scheme://host[:port]")))
+        let wrong = self.listed.iter().find_map(|origin| Some((origin, problem(origin)?)));
+        wrong.map_or(Ok(()), |(origin, problem)| {
+            Err(Error::Config(format!("origins: {origin:?} is not an origin; {problem}")))
         })
     }
 
@@ -117,54 +124,50 @@ impl Origins {
     /// # Errors
     /// A [`Refusal`] of kind [`RefusalKind::Origin`].
     pub fn check(&self, parts: &Parts) -> Result<(), Refusal> {
-        let mut origins = parts.headers.get_all(ORIGIN).iter();
-        if self.any {
-            return Ok(());
-        }
-        let allowed = match origins.next() {
-            None => !is_cross_origin(&parts.headers),
-            Some(origin) if origins.next().is_none() => origin.to_str().is_ok_and(|origin| self.allows(origin, parts)),
-            Some(_) => false,
-        };
-        if allowed {
+        if self.any || self.trusts(parts) || self.allows_null(parts) {
             return Ok(());
         }
         Err(Refusal::new(RefusalKind::Origin, format!("pages of {} may not connect", named(&parts.headers))))
     }
 
-    /// Sets the headers with which the requesting page can read the response, if it may connect
-    /// (Fetch §3.2.3).
+    /// Returns the request as it may be used to identify the client: without cookies, if they may
+    /// be another page's doing.
     ///
-    /// Cookies are allowed for listed origins and the same host only: with [`Origins::any`] every
-    /// page could use them.
-    pub fn allow(&self, parts: &Parts, answer: &mut HeaderMap) {
-        answer.append(VARY, HeaderValue::from_static("origin"));
-        let Some(origin) = parts.headers.get(ORIGIN).filter(|_| self.check(parts).is_ok()) else { return };
-        answer.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
-        if !self.any {
-            answer.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+    /// Browsers send a site's cookies along whichever page caused the request. So they count only
+    /// from pages that are listed and from the same host: with [`Origins::any`] other pages may
+    /// connect, but not as the visitor that the cookies name; and `null` is the origin of many
+    /// pages (RFC 6454 §7.3), also where it is listed.
+    #[must_use]
+    pub fn without_foreign_cookies<'a>(&self, parts: &'a Parts) -> Cow<'a, Parts> {
+        if !parts.headers.contains_key(COOKIE) || self.trusts(parts) {
+            return Cow::Borrowed(parts);
         }
+        let mut parts = parts.clone();
+        parts.headers.remove(COOKIE);
+        Cow::Owned(parts)
     }
 
-    /// Sets the headers of the response to a preflight (Fetch §4.8): a page that may connect may
-    /// use these methods, and all headers that it requests, such as a CSRF token or those of
-    /// tracing.
-    pub fn allow_preflight(&self, parts: &Parts, methods: &'static str, answer: &mut HeaderMap) {
-        self.allow(parts, answer);
-        answer.insert(VARY, HeaderValue::from_static("origin, access-control-request-headers"));
-        if !answer.contains_key(ACCESS_CONTROL_ALLOW_ORIGIN) {
-            return;
-        }
-        answer.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(methods));
-        answer.insert(ACCESS_CONTROL_MAX_AGE, PREFLIGHT_AGE);
-        for asked in parts.headers.get_all(ACCESS_CONTROL_REQUEST_HEADERS) {
-            answer.append(ACCESS_CONTROL_ALLOW_HEADERS, asked.clone());
+    /// Returns whether a request is the doing of a page that may use its visitor's cookies, or of
+    /// no page.
+    pub(crate) fn trusts(&self, parts: &Parts) -> bool {
+        let mut origins = parts.headers.get_all(ORIGIN).iter();
+        match (origins.next(), origins.next()) {
+            (None, _) => !is_cross_origin(&parts.headers),
+            (Some(origin), None) => origin.to_str().is_ok_and(|origin| origin != "null" && self.allows(origin, parts)),
+            (Some(_), Some(_)) => false,
         }
     }
 
     fn allows(&self, origin: &str, parts: &Parts) -> bool {
         let origin = normalised(origin);
-        (self.same && is_same_host(&origin, &parts.headers, parts)) || self.listed.contains(&origin)
+        (self.same && is_same_host(&origin, &parts.headers, parts))
+            || self.listed.iter().any(|listed| matches(listed, &origin))
+    }
+
+    /// Returns whether the request is a page's whose origin is `null`, and that is listed.
+    fn allows_null(&self, parts: &Parts) -> bool {
+        let mut origins = parts.headers.get_all(ORIGIN).iter();
+        origins.next().is_some_and(|origin| origin == "null" && self.allows("null", parts)) && origins.next().is_none()
     }
 }
 
@@ -180,18 +183,67 @@ fn is_cross_origin(headers: &HeaderMap) -> bool {
     headers.get_all("sec-fetch-site").iter().any(|site| site != "same-origin" && site != "none")
 }
 
-/// Returns whether a page can have this origin (RFC 6454 §6.2): a scheme, a host and perhaps a
-/// port, or `null`; or the origin of pages in the web view of a mobile application, which have no
-/// host.
-fn is_origin(text: &str) -> bool {
+/// The names below which a wildcard is no mistake although they have one label: nobody registers
+/// domains there (RFC 6761, RFC 6762).
+const PRIVATE: [&str; 4] = ["internal", "local", "localhost", "test"];
+
+/// Returns why no page can have this origin (RFC 6454 §6.2): a scheme, a host and perhaps a port,
+/// or `null`; or the origin of pages in the web view of a mobile application, which have no host. A
+/// wildcard is the first labels of a host.
+fn problem(text: &str) -> Option<&'static str> {
+    const FORM: Option<&str> = Some("expected scheme://host[:port]");
     if matches!(text, "null" | "file://") {
-        return true;
+        return None;
     }
-    let Some((scheme, host)) = text.split_once("://") else { return false };
+    if matches!(text, "*" | "*://*" | "http://*" | "https://*") {
+        return Some("every page is allowed with Origins::any()");
+    }
+    if !text.is_ascii() {
+        return Some("browsers send such a host in punycode: write it as xn--…");
+    }
+    let Some((scheme, host)) = text.split_once("://") else { return FORM };
     let is_scheme = scheme.starts_with(|first: char| first.is_ascii_alphabetic())
         && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
-    // Browser extensions have origins too, whose hosts are no host names.
-    is_scheme && !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_graphic() && !b"/?#@*\\".contains(&byte))
+    let is_host = host.bytes().all(|byte| byte.is_ascii_graphic() && !b"/?#@\\".contains(&byte));
+    if !is_scheme || host.is_empty() || !is_host {
+        return FORM;
+    }
+    // A colon within brackets is a part of an address.
+    let (name, port) = match host.rsplit_once(':') {
+        Some((name, port)) if !port.ends_with(']') => (name, Some(port)),
+        _ => (host, None),
+    };
+    if name.is_empty() || port.is_some_and(|port| !is_port(port)) {
+        return Some("the port is not one of 1 to 65535");
+    }
+    // Without a wildcard there is nothing else to check.
+    let (_, domain) = name.split_once('*')?;
+    match domain.strip_prefix('.') {
+        Some(domain) if name.starts_with("*.") && is_domain(domain) => {
+            let is_public = !domain.contains('.') && !PRIVATE.contains(&domain);
+            is_public.then_some("a wildcard needs a domain of its own, as in https://*.example.com")
+        }
+        _ => Some("a wildcard stands for the first labels of a host, as in https://*.example.com"),
+    }
+}
+
+fn is_port(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u16>().is_ok_and(|port| port > 0)
+}
+
+/// Returns whether this is a domain, or labels of one.
+fn is_domain(text: &str) -> bool {
+    text.split('.').all(|label| {
+        !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+    })
+}
+
+/// Returns whether an origin is the listed one, or one of its subdomains if that has a wildcard.
+fn matches(listed: &str, origin: &str) -> bool {
+    let Some((scheme, domain)) = listed.split_once("://*") else { return listed == origin };
+    let host = origin.strip_prefix(scheme).and_then(|rest| rest.strip_prefix("://"));
+    // The domain begins with a dot, and a port belongs to it.
+    host.and_then(|host| host.strip_suffix(domain)).is_some_and(is_domain)
 }
 
 /// Returns an origin as it is stored in a list.
@@ -233,161 +285,4 @@ fn is_same_host(origin: &str, headers: &HeaderMap, parts: &Parts) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parts(host: &str, origin: Option<&str>) -> Parts {
-        let request = http::Request::get("/sse").header(HOST, host);
-        origin
-            .map_or(http::Request::get("/sse").header(HOST, host), |origin| request.header(ORIGIN, origin))
-            .body(())
-            .unwrap()
-            .into_parts()
-            .0
-    }
-
-    #[test]
-    fn default_allows_the_same_host_and_programs() {
-        let origins = Origins::default();
-        assert!(origins.check(&parts("a.example:80", None)).is_ok());
-        assert!(origins.check(&parts("a.example:8080", Some("http://A.example:8080"))).is_ok());
-        for origin in
-            ["http://b.example", "http://a.example", "null", "", "a.example:8080", "http://a.example:8080.evil"]
-        {
-            let refusal = origins.check(&parts("a.example:8080", Some(origin))).unwrap_err();
-            assert_eq!(refusal.kind(), RefusalKind::Origin, "{origin:?}");
-        }
-    }
-
-    #[test]
-    fn default_port_may_be_omitted_on_either_side() {
-        let same = [
-            ("app.example:443", "https://app.example"),
-            ("app.example", "https://app.example:443"),
-            ("App.example:80", "http://app.example"),
-            ("[::1]:80", "http://[::1]"),
-            ("[::1]", "http://[::1]:80"),
-        ];
-        for (host, origin) in same {
-            assert!(Origins::default().check(&parts(host, Some(origin))).is_ok(), "{host} {origin}");
-        }
-        let other = [
-            ("app.example:80", "https://app.example"),
-            ("app.example:443", "http://app.example"),
-            ("app.example:8443", "https://app.example"),
-            ("app.example", "https://app.example:8443"),
-            ("app.example", "https://app.example:1443"),
-        ];
-        for (host, origin) in other {
-            assert!(Origins::default().check(&parts(host, Some(origin))).is_err(), "{host} {origin}");
-        }
-        for origins in [Origins::only(["https://app.example:443/"]), Origins::same_host().and("https://App.example")] {
-            for origin in ["https://app.example", "https://app.example:443"] {
-                assert!(origins.check(&parts("api.example", Some(origin))).is_ok(), "{origins:?} {origin}");
-            }
-            for origin in ["http://app.example", "https://app.example:80", "https://app.example:4430"] {
-                assert!(origins.check(&parts("api.example", Some(origin))).is_err(), "{origins:?} {origin}");
-            }
-        }
-        let mut http2 = http::Request::get("https://app.example:443/sse").body(()).unwrap().into_parts().0;
-        http2.headers.insert(ORIGIN, HeaderValue::from_static("https://app.example"));
-        assert!(Origins::default().check(&http2).is_ok());
-    }
-
-    #[test]
-    fn cross_origin_loads_without_an_origin_are_rejected() {
-        let loaded = |site: &'static str| {
-            let mut parts = parts("a.example", None);
-            parts.headers.insert("sec-fetch-site", HeaderValue::from_static(site));
-            parts
-        };
-        for origins in [Origins::default(), Origins::only(["https://app.example"])] {
-            for site in ["cross-site", "same-site", "whatever"] {
-                assert_eq!(origins.check(&loaded(site)).unwrap_err().kind(), RefusalKind::Origin, "{site}");
-            }
-            assert!(origins.check(&loaded("same-origin")).is_ok() && origins.check(&loaded("none")).is_ok());
-        }
-        assert!(Origins::any().check(&loaded("cross-site")).is_ok());
-        // With an origin, that alone counts.
-        let mut asked = loaded("cross-site");
-        asked.headers.insert(ORIGIN, HeaderValue::from_static("https://app.example"));
-        assert!(Origins::only(["https://app.example"]).check(&asked).is_ok());
-    }
-
-    #[test]
-    fn invalid_origins_are_rejected() {
-        for wrong in
-            ["app.example", "https://", "https://app.example/path", "https://*.example", "", "://a", "ht tp://a"]
-        {
-            let error = Origins::same_host().and(wrong).verify().unwrap_err().to_string();
-            assert!(error.contains("origins") && error.contains(wrong), "{error}");
-        }
-        let right = [
-            "https://app.example/",
-            "http://localhost:5173",
-            "http://[::1]:80",
-            "null",
-            "file://",
-            "chrome-extension://abc",
-        ];
-        assert!(Origins::only(right).verify().is_ok());
-        assert!(Origins::any().verify().is_ok() && Origins::same_host().verify().is_ok());
-    }
-
-    #[test]
-    fn origins_of_a_provider_override_those_of_the_service() {
-        let (own, service) = (Origins::only(["https://own.example"]), Origins::only(["https://app.example"]));
-        let origins = ProviderOrigins::new(None);
-        assert_eq!(origins.get(), &Origins::same_host());
-        origins.set_default(&service);
-        assert_eq!(origins.get(), &service);
-        let origins = ProviderOrigins::new(Some(own.clone()));
-        origins.set_default(&service);
-        assert_eq!(origins.get(), &own);
-        assert_eq!(Origins::same_host().and("https://app.example").to_string(), "same host, https://app.example");
-    }
-
-    #[test]
-    fn listed_origins_are_compared_exactly() {
-        let origins = Origins::only(["https://App.example/"]);
-        assert!(origins.check(&parts("api.example", Some("https://app.example"))).is_ok());
-        assert!(origins.check(&parts("api.example", Some("https://api.example"))).is_err());
-        assert!(origins.check(&parts("api.example", Some("https://app.example.evil"))).is_err());
-        assert!(Origins::any().check(&parts("api.example", Some("null"))).is_ok());
-    }
-
-    #[test]
-    fn preflight_allows_the_requested_headers() {
-        let mut asked = parts("api.example", Some("https://app.example"));
-        for names in ["traceparent, x-csrf-token", "sentry-trace"] {
-            asked.headers.append(ACCESS_CONTROL_REQUEST_HEADERS, HeaderValue::from_static(names));
-        }
-        let answer = |origins: Origins| {
-            let mut answer = HeaderMap::new();
-            origins.allow_preflight(&asked, "GET", &mut answer);
-            assert_eq!(answer[VARY], "origin, access-control-request-headers");
-            let names = answer.get_all(ACCESS_CONTROL_ALLOW_HEADERS);
-            let names: Vec<_> = names.iter().map(|names| names.to_str().unwrap().to_owned()).collect();
-            let max_age = answer.get(ACCESS_CONTROL_MAX_AGE).map(|age| age.to_str().unwrap().to_owned());
-            (names, max_age.unwrap_or_default())
-        };
-        for origins in [Origins::only(["https://app.example"]), Origins::any()] {
-            let mirrored = vec!["traceparent, x-csrf-token".to_owned(), "sentry-trace".to_owned()];
-            assert_eq!(answer(origins), (mirrored, "600".to_owned()));
-        }
-        assert_eq!(answer(Origins::default()), (Vec::new(), String::new()));
-    }
-
-    #[test]
-    fn cookies_are_not_allowed_for_every_page() {
-        let asked = parts("api.example", Some("https://app.example"));
-        let answer = |origins: Origins| {
-            let mut answer = HeaderMap::new();
-            origins.allow(&asked, &mut answer);
-            (answer.contains_key(ACCESS_CONTROL_ALLOW_ORIGIN), answer.contains_key(ACCESS_CONTROL_ALLOW_CREDENTIALS))
-        };
-        assert_eq!(answer(Origins::default()), (false, false));
-        assert_eq!(answer(Origins::only(["https://app.example"])), (true, true));
-        assert_eq!(answer(Origins::any()), (true, false));
-    }
-}
+mod tests;

@@ -1,6 +1,7 @@
 //! Routes, and the checks before a request reaches Engine.IO: its origin, and whether the node
 //! accepts new sessions.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
@@ -49,7 +50,7 @@ impl HttpProvider for SocketIoProvider {
 /// Refuses foreign origins and, on a node that shuts down or is full, new sessions; answers
 /// preflights; adds the CORS headers.
 async fn check(State(provider): State<Arc<SocketIoProvider>>, request: Request, next: Next) -> Response {
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     notice_foreign_server(&parts);
     let dispatcher = provider.dispatcher();
     let origins = provider.origins().get();
@@ -81,7 +82,12 @@ async fn check(State(provider): State<Arc<SocketIoProvider>>, request: Request, 
         // Fetch standard: a browser sends a preflight before a request with a content type of its
         // own.
         Ok(()) if is_preflight => StatusCode::NO_CONTENT.into_response(),
-        Ok(()) => with_error_body(next.run(Request::from_parts(parts, body)).await),
+        Ok(()) => {
+            if let Cow::Owned(without_cookies) = origins.without_foreign_cookies(&parts) {
+                parts = without_cookies;
+            }
+            with_error_body(next.run(Request::from_parts(parts, body)).await)
+        }
     };
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static(NO_TRANSFORM));

@@ -89,8 +89,15 @@ type Never = Result<bytes::Bytes, std::convert::Infallible>;
 /// Answers the preflight of a browser, which comes before a script of another page may send its own
 /// headers (`fetch`, not `EventSource`).
 async fn preflight(State(sse): State<Arc<SseProvider>>, request: Request) -> Response {
-    let mut response = (StatusCode::NO_CONTENT, [(ALLOW, METHODS)]).into_response();
-    sse.origins().get().allow_preflight(&request.into_parts().0, "GET", response.headers_mut());
+    let (parts, origins) = (request.into_parts().0, sse.origins().get());
+    let mut response = match origins.check(&parts) {
+        Ok(()) => (StatusCode::NO_CONTENT, [(ALLOW, METHODS)]).into_response(),
+        Err(refusal) => {
+            let address = sse.config().trusted_proxies.client(&parts);
+            refusal_response(&sse.dispatcher().refuse(refusal, RefusedClient::at(address)))
+        }
+    };
+    origins.allow_preflight(&parts, "GET", response.headers_mut());
     response
 }
 

@@ -53,7 +53,8 @@ impl NotificationService {
     pub async fn identify(&self, parts: &Parts) -> Result<Identity> {
         let runtime = self.runtime().ok_or_else(|| Error::NotAttached { provider: None })?;
         let address = peer_of(parts).map(|peer| peer.ip().to_canonical());
-        let request = ConnectRequest::new(HTTP, parts).with_address(address);
+        let seen = self.origins().without_foreign_cookies(parts);
+        let request = ConnectRequest::new(HTTP, &seen).with_address(address);
         let identified = match self.origins().check(parts) {
             Ok(()) => runtime.identify(&request).await,
             Err(refusal) => Err(refusal),

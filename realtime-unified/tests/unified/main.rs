@@ -31,6 +31,8 @@ mod metrics;
 mod named;
 #[cfg(all(feature = "sse", feature = "ws"))]
 mod nodes;
+#[cfg(all(feature = "sse", feature = "socketio", feature = "ws"))]
+mod origins;
 #[cfg(all(unix, feature = "sse", feature = "ws"))]
 mod serve;
 mod service;
