@@ -9,7 +9,10 @@ use std::{
 
 use axum::body::{Body, Bytes, HttpBody};
 use hyper::body::{Frame, SizeHint};
-use tokio::time::{Instant, sleep_until};
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep_until},
+};
 
 use crate::config::WireConfig;
 
@@ -22,6 +25,8 @@ const PIECE: usize = 16 * 1024;
 pub(crate) struct Activity {
     write_stall: Duration,
     idle: Option<Duration>,
+    /// Notified when the connection is to end with its open responses.
+    finish: Notify,
     /// The counters; the lock is held for a few reads and writes of the fields only.
     state: Mutex<State>,
 }
@@ -51,13 +56,23 @@ impl Activity {
     pub(crate) fn new(config: &WireConfig) -> Arc<Self> {
         let now = Instant::now();
         let state = State { open: 0, waiting: 0, idle_since: now, taken_at: now };
-        Arc::new(Self { write_stall: config.write_stall, idle: config.http2_idle_timeout, state: Mutex::new(state) })
+        Arc::new(Self {
+            write_stall: config.write_stall,
+            idle: config.http2_idle_timeout,
+            finish: Notify::new(),
+            state: Mutex::new(state),
+        })
     }
 
     /// Counts a request, until the returned guard is dropped.
     pub(crate) fn begin(self: &Arc<Self>) -> OpenRequest {
         self.with(|state| state.open += 1);
-        OpenRequest { activity: Arc::clone(self), waits: false }
+        OpenRequest { activity: Arc::clone(self), waits: false, is_last: false }
+    }
+
+    /// Waits for the end of a response that is to be the connection's last one.
+    pub(crate) async fn finishing(&self) {
+        self.finish.notified().await;
     }
 
     /// Waits for a problem.
@@ -99,12 +114,27 @@ pub(crate) struct OpenRequest {
     activity: Arc<Activity>,
     /// Set while a piece of the response was passed on, and no more was asked for.
     waits: bool,
+    /// Set if the connection is to end with the response.
+    is_last: bool,
 }
 
 impl OpenRequest {
-    /// Moves the guard into the body of the response.
-    pub(crate) fn follow(self, body: Body) -> Body {
-        if body.is_end_stream() { body } else { Body::new(Followed { body, rest: Bytes::new(), request: self }) }
+    /// Moves the guard into the body of the response, with whose end the connection is to end if
+    /// `is_last`.
+    pub(crate) fn follow(mut self, body: Body, is_last: bool) -> Body {
+        self.is_last = is_last;
+        if body.is_end_stream() {
+            self.end();
+            return body;
+        }
+        Body::new(Followed { body, rest: Bytes::new(), request: self })
+    }
+
+    /// Notes that the response has ended in order.
+    fn end(&self) {
+        if self.is_last {
+            self.activity.finish.notify_one();
+        }
     }
 
     fn waits(&mut self) {
@@ -163,11 +193,19 @@ impl HttpBody for Followed {
                     Ok(data) => this.rest = data,
                     Err(frame) => return Poll::Ready(Some(Ok(frame))),
                 },
-                end => return Poll::Ready(end),
+                end => {
+                    if end.is_none() {
+                        this.request.end();
+                    }
+                    return Poll::Ready(end);
+                }
             }
         }
         let piece = this.rest.split_to(this.rest.len().min(PIECE));
         this.request.waits();
+        if this.is_end_stream() {
+            this.request.end();
+        }
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
@@ -212,7 +250,7 @@ mod tests {
         assert_eq!(verdict(&activity).await, (Verdict::Idle, IDLE));
         let request = activity.begin();
         assert!(tokio::time::timeout(20 * IDLE, activity.watch()).await.is_err(), "a handler is running");
-        let mut body = request.follow(Body::from("x"));
+        let mut body = request.follow(Body::from("x"), false);
         assert!(tokio::time::timeout(20 * IDLE, activity.watch()).await.is_err(), "the response has not begun");
         body.frame().await.unwrap().unwrap();
         drop(body);
@@ -222,9 +260,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn progress_of_one_response_keeps_a_waiting_one() {
         let activity = activity();
-        let mut stuck = activity.begin().follow(Body::from("x"));
+        let mut stuck = activity.begin().follow(Body::from("x"), false);
         stuck.frame().await.unwrap().unwrap();
-        let mut neighbour = activity.begin().follow(Body::from(vec![0; 10 * PIECE]));
+        let mut neighbour = activity.begin().follow(Body::from(vec![0; 10 * PIECE]), false);
         let taking = async {
             let mut pieces = 0;
             while let Some(piece) = neighbour.frame().await {
@@ -246,7 +284,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn size_hint_of_a_body_is_kept() {
-        let mut body = activity().begin().follow(Body::from(vec![0; PIECE + 5]));
+        let mut body = activity().begin().follow(Body::from(vec![0; PIECE + 5]), false);
         assert_eq!(body.size_hint().exact(), Some(PIECE as u64 + 5));
         body.frame().await.unwrap().unwrap();
         assert_eq!((body.size_hint().exact(), body.is_end_stream()), (Some(5), false));

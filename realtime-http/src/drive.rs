@@ -13,6 +13,7 @@ use futures_util::{
     FutureExt as _,
     future::{BoxFuture, Either},
 };
+use http::header::CONNECTION;
 use hyper::{
     body::{Body as _, Incoming},
     server::conn::{http1, http2},
@@ -25,6 +26,7 @@ use crate::activity::{Activity, Verdict};
 use crate::config::WireConfig;
 use crate::guard::GuardedStream;
 use crate::listener::WireInfo;
+use crate::upgrade::has_token;
 use crate::upload::Upload;
 use crate::wire::Wire;
 
@@ -144,6 +146,8 @@ impl Protocols {
                     true => connection.as_mut().graceful_shutdown(),
                     false => return Ok(()),
                 },
+                // What `Connection: close` is over HTTP/1 is GOAWAY here (RFC 9113 §6.8).
+                () = activity.finishing() => connection.as_mut().graceful_shutdown(),
                 verdict = activity.watch() => match verdict {
                     Verdict::Idle if was_idle => {
                         wire.kill();
@@ -238,7 +242,10 @@ impl hyper::service::Service<hyper::Request<Incoming>> for Routes {
                 response = late.answer(response);
             }
             Ok(match open {
-                Some(open) => response.map(|body| open.follow(body)),
+                Some(open) => {
+                    let is_last = has_token(response.headers(), CONNECTION, "close");
+                    response.map(|body| open.follow(body, is_last))
+                }
                 None => response,
             })
         };

@@ -5,6 +5,7 @@
 mod support;
 
 mod end;
+mod http2;
 mod interrupted;
 #[cfg(target_os = "linux")]
 mod limits;
