@@ -19,13 +19,20 @@ use hyper::{
     server::conn::{http1, http2},
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::{io::AsyncReadExt as _, sync::watch, time::timeout};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite},
+    sync::watch,
+    time::timeout,
+};
 use tower_service::Service as _;
 
 use crate::activity::{Activity, Verdict};
 use crate::config::WireConfig;
 use crate::guard::GuardedStream;
+use crate::head::Unread;
 use crate::listener::WireInfo;
+#[cfg(feature = "tls")]
+use crate::tls::{Acceptor, Tls};
 use crate::upgrade::has_token;
 use crate::upload::Upload;
 use crate::wire::Wire;
@@ -59,9 +66,14 @@ pub(crate) struct Protocols {
     config: WireConfig,
     http1: http1::Builder,
     http2: http2::Builder<TokioExecutor>,
+    #[cfg(feature = "tls")]
+    acceptor: Option<Acceptor>,
 }
 
-type Io = TokioIo<GuardedStream>;
+/// The stream of a connection: plain, or secured by TLS.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Unread + Send + Unpin + 'static {}
+
+impl<S: AsyncRead + AsyncWrite + Unread + Send + Unpin + 'static> Stream for S {}
 
 enum Version {
     Http1,
@@ -86,13 +98,53 @@ impl Protocols {
             // Extended CONNECT (RFC 8441) is not offered: a browser would use it for websockets,
             // which are accepted over HTTP/1.1.
             .max_send_buf_size(HTTP2_SEND_BUFFER);
-        Self { router, config: config.clone(), http1, http2 }
+        Self {
+            router,
+            config: config.clone(),
+            http1,
+            http2,
+            #[cfg(feature = "tls")]
+            acceptor: None,
+        }
+    }
+
+    /// Requires TLS of every connection.
+    #[cfg(feature = "tls")]
+    pub(crate) fn with_tls(mut self, tls: Option<Tls>) -> Self {
+        self.acceptor = tls.map(Acceptor::new);
+        self
+    }
+
+    /// Starts to serve one connection, in a task of its own.
+    pub(crate) fn start(self: Arc<Self>, stream: GuardedStream, phase: watch::Receiver<Phase>) {
+        let wire = Arc::clone(stream.wire());
+        #[cfg(feature = "tls")]
+        if self.acceptor.is_some() {
+            tokio::spawn(self.secure(stream, wire, phase));
+            return;
+        }
+        tokio::spawn(self.drive(stream, wire, phase));
+    }
+
+    /// Serves one connection after its TLS handshake.
+    #[cfg(feature = "tls")]
+    async fn secure(self: Arc<Self>, stream: GuardedStream, wire: Arc<Wire>, mut phase: watch::Receiver<Phase>) {
+        let Some(acceptor) = &self.acceptor else { return };
+        // Boxed, so that the memory for the handshake is released with its end.
+        let accept = Box::pin(acceptor.accept(stream));
+        let secured = tokio::select! {
+            secured = accept => match secured {
+                Ok(secured) => secured,
+                Err(error) => return tracing::debug!(peer = %wire.peer(), %error, "TLS handshake failed"),
+            },
+            _ = phase.changed() => return,
+        };
+        self.drive(secured, wire, phase).await;
     }
 
     /// Serves one connection until it ends, is upgraded, or the server stops; the receiver is
     /// dropped with the connection.
-    pub(crate) async fn drive(self: Arc<Self>, mut stream: GuardedStream, mut phase: watch::Receiver<Phase>) {
-        let wire = Arc::clone(stream.wire());
+    async fn drive<S: Stream>(self: Arc<Self>, mut stream: S, wire: Arc<Wire>, mut phase: watch::Receiver<Phase>) {
         // hyper-util's detection waits forever for a client that sends nothing.
         let version = tokio::select! {
             version = timeout(self.config.header_read_timeout, detect(&mut stream)) => match version {
@@ -119,7 +171,12 @@ impl Protocols {
         }
     }
 
-    async fn serve_http1(&self, io: Io, routes: Routes, phase: &mut watch::Receiver<Phase>) -> hyper::Result<()> {
+    async fn serve_http1<S: Stream>(
+        &self,
+        io: TokioIo<S>,
+        routes: Routes,
+        phase: &mut watch::Receiver<Phase>,
+    ) -> hyper::Result<()> {
         let wire = Arc::clone(&routes.wire);
         let mut connection = pin!(self.http1.serve_connection(io, routes).with_upgrades());
         loop {
@@ -133,7 +190,12 @@ impl Protocols {
         }
     }
 
-    async fn serve_http2(&self, io: Io, mut routes: Routes, phase: &mut watch::Receiver<Phase>) -> hyper::Result<()> {
+    async fn serve_http2<S: Stream>(
+        &self,
+        io: TokioIo<S>,
+        mut routes: Routes,
+        phase: &mut watch::Receiver<Phase>,
+    ) -> hyper::Result<()> {
         let wire = Arc::clone(&routes.wire);
         let activity = Activity::new(&self.config);
         routes.activity = Some(Arc::clone(&activity));
@@ -190,7 +252,7 @@ fn may_finish(wire: &Wire, phase: &watch::Receiver<Phase>) -> bool {
 }
 
 /// Detects the protocol from the first bytes, which can be read again afterwards.
-async fn detect(stream: &mut GuardedStream) -> io::Result<Version> {
+async fn detect<S: Stream>(stream: &mut S) -> io::Result<Version> {
     let mut head = [0; HTTP2_PREFACE.len()];
     let mut filled = 0;
     while filled < head.len() && head[..filled] == HTTP2_PREFACE[..filled] {

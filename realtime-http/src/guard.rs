@@ -22,6 +22,7 @@ use tokio::{
 
 use crate::byte_stream::ByteStream;
 use crate::config::WireConfig;
+use crate::head::{Head, Unread};
 use crate::shared::Shared;
 use crate::throttle::Throttle;
 use crate::wire::Wire;
@@ -55,7 +56,7 @@ impl Guard {
             wire,
             watchdog: None,
             write_waits: false,
-            head: None,
+            head: Head::default(),
             read_waits: false,
             ignored: 0,
             extras: None,
@@ -90,8 +91,7 @@ pub struct GuardedStream<S: ByteStream = TcpStream> {
     watchdog: Option<AbortHandle>,
     /// `true` if the clock runs for a write: then a flush that has nothing to do is no progress.
     write_waits: bool,
-    /// Bytes that were read to detect the protocol and are to be read again.
-    head: Option<Box<[u8]>>,
+    head: Head,
     /// `true` if a read has had to wait since the last flush: then there is a reader, which notices
     /// the end by itself.
     read_waits: bool,
@@ -118,14 +118,6 @@ impl<S: ByteStream> GuardedStream<S> {
     /// Returns the wrapped stream.
     pub fn inner(&self) -> &S {
         &self.io
-    }
-
-    /// Puts bytes back, to be read before all others.
-    pub(crate) fn unread(&mut self, bytes: &[u8]) {
-        debug_assert!(self.head.is_none(), "bytes put back twice");
-        if !bytes.is_empty() {
-            self.head = Some(bytes.into());
-        }
     }
 
     /// Writes as much of `buf` as the wire's rate allows, when it allows it.
@@ -244,6 +236,12 @@ impl<S: ByteStream> GuardedStream<S> {
     }
 }
 
+impl<S: ByteStream> Unread for GuardedStream<S> {
+    fn unread(&mut self, bytes: &[u8]) {
+        self.head.put_back(bytes);
+    }
+}
+
 impl<S: ByteStream> AsyncRead for GuardedStream<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
@@ -255,18 +253,8 @@ impl<S: ByteStream> AsyncRead for GuardedStream<S> {
                 return Poll::Pending;
             }
         }
-        if let Some(head) = this.head.take() {
-            let (now, later) = head.split_at(head.len().min(buf.remaining()));
-            buf.put_slice(now);
-            if !later.is_empty() {
-                this.unread(later);
-                return Poll::Ready(Ok(()));
-            }
-            // Read the rest of the request now: hyper doubles its buffer when it has to read twice.
-            return match Pin::new(&mut this.io).poll_read(cx, buf) {
-                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-                _ => Poll::Ready(Ok(())),
-            };
+        if let Some(polled) = this.head.poll_read(&mut this.io, cx, buf) {
+            return polled;
         }
         let (before, room) = (buf.filled().len(), buf.remaining());
         let polled = Pin::new(&mut this.io).poll_read(cx, buf);

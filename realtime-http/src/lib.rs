@@ -7,6 +7,7 @@
 //! - [`GuardedStream`]: a stream that disconnects a peer that has stopped reading.
 //! - [`Wire`]: the handle of one such connection, available through [`WireInfo`].
 //! - [`WireConfig`]: the limits of all of them.
+//! - `Tls` (feature `tls`): the certificate of a server, which can be replaced while it runs.
 //! - [`Origins`] and [`TrustedProxies`]: the pages that may connect, and the proxies that may name a
 //!   client's address.
 //! - [`Cors`]: a layer with which these pages may call routes of the application's own.
@@ -21,11 +22,14 @@ mod config;
 mod cors;
 mod drive;
 mod guard;
+mod head;
 mod listener;
 mod origin;
 mod paths;
 mod provider;
 mod proxies;
+#[cfg(feature = "tls")]
+mod records;
 mod refusal;
 mod rejection;
 mod serve;
@@ -34,6 +38,8 @@ mod signal;
 mod spans;
 pub mod spi;
 mod throttle;
+#[cfg(feature = "tls")]
+mod tls;
 mod unacknowledged;
 mod upgrade;
 mod upload;
@@ -50,5 +56,7 @@ pub use proxies::TrustedProxies;
 pub use rejection::Rejection;
 pub use serve::{Serve, serve};
 pub use signal::shutdown_signal;
+#[cfg(feature = "tls")]
+pub use tls::Tls;
 pub use unacknowledged::SendQueue;
 pub use wire::Wire;

@@ -10,12 +10,14 @@ use crate::config::WireConfig;
 use crate::drive::{Phase, Protocols};
 use crate::guard::Guard;
 use crate::listener::GuardedListener;
+#[cfg(feature = "tls")]
+use crate::tls::Tls;
 
 /// The default time that connections may continue after the graceful signal.
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Serves `router` on `listener`: HTTP/1.1, HTTP/2 with prior knowledge, upgrades, and the guards
-/// of [`WireConfig`].
+/// of [`WireConfig`]; over TLS with `Serve::with_tls` (feature `tls`).
 ///
 /// In addition to what [`GuardedListener`] does, a client that sends nothing, or only a part of a
 /// request's headers, is disconnected after
@@ -41,7 +43,16 @@ const DEADLINE: Duration = Duration::from_secs(30);
 /// ```
 pub fn serve(listener: TcpListener, router: Router) -> Serve {
     let config = WireConfig::default();
-    Serve { listener, router, guard: Guard::new(&config), config, signal: None, deadline: DEADLINE }
+    Serve {
+        listener,
+        router,
+        guard: Guard::new(&config),
+        config,
+        signal: None,
+        deadline: DEADLINE,
+        #[cfg(feature = "tls")]
+        tls: None,
+    }
 }
 
 /// A server created by [`serve`]; awaiting it runs it.
@@ -56,6 +67,8 @@ pub struct Serve {
     guard: Guard,
     signal: Option<BoxFuture<'static, ()>>,
     deadline: Duration,
+    #[cfg(feature = "tls")]
+    tls: Option<Tls>,
 }
 
 impl Serve {
@@ -82,6 +95,16 @@ impl Serve {
         self
     }
 
+    /// Serves HTTPS only; a plain HTTP/1 request is answered with 400. The files of the certificate
+    /// are watched for as long as the server runs
+    /// ([`Tls::with_reload_interval`](crate::Tls::with_reload_interval)). A limit of zero is an
+    /// error when the server is run.
+    #[cfg(feature = "tls")]
+    pub fn with_tls(mut self, tls: Tls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
     /// Returns the guard of the connections, which counts the stalled ones; a later
     /// [`with_config`](Self::with_config) creates a new one.
     pub fn guard(&self) -> &Guard {
@@ -98,7 +121,12 @@ impl Serve {
 
     async fn run(self) {
         // Converts the router once and not for each request.
-        let protocols = Arc::new(Protocols::new(self.router.with_state(()), &self.config));
+        let protocols = Protocols::new(self.router.with_state(()), &self.config);
+        #[cfg(feature = "tls")]
+        let _watch = self.tls.as_ref().and_then(Tls::watch);
+        #[cfg(feature = "tls")]
+        let protocols = protocols.with_tls(self.tls);
+        let protocols = Arc::new(protocols);
         let mut listener = GuardedListener::with_guard(self.listener, self.config, self.guard);
         let mut signal = self.signal.unwrap_or_else(|| std::future::pending().boxed());
         let phase = watch::Sender::new(Phase::Open);
@@ -106,9 +134,7 @@ impl Serve {
             tokio::select! {
                 biased;
                 () = &mut signal => break,
-                (stream, _) = listener.accept() => {
-                    tokio::spawn(Arc::clone(&protocols).drive(stream, phase.subscribe()));
-                }
+                (stream, _) = listener.accept() => Arc::clone(&protocols).start(stream, phase.subscribe()),
             }
         }
         drop(listener);
@@ -132,6 +158,8 @@ impl IntoFuture for Serve {
     fn into_future(self) -> Self::IntoFuture {
         async move {
             self.config.check()?;
+            #[cfg(feature = "tls")]
+            self.tls.as_ref().map_or(Ok(()), Tls::check)?;
             self.run().await;
             Ok(())
         }

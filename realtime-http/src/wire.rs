@@ -17,6 +17,7 @@
 //!
 //! `STALLED` and `KILLED` make every read and write fail; `CLOSED` follows them, or comes alone.
 
+mod position;
 mod watchdog;
 
 use std::{
@@ -36,6 +37,8 @@ use std::{
 
 use futures_util::task::AtomicWaker;
 
+#[cfg(feature = "tls")]
+use crate::records::Records;
 use crate::shared::Shared;
 use crate::unacknowledged::{SendQueue, Unacknowledged};
 
@@ -96,6 +99,9 @@ struct Extras {
     write_rate: AtomicU32,
     /// The acknowledgement timeout in milliseconds; 0 is the listener's configuration.
     ack_timeout: AtomicU32,
+    /// The positions of a TLS connection.
+    #[cfg(feature = "tls")]
+    records: OnceLock<Mutex<Records>>,
 }
 
 impl Wire {
@@ -218,36 +224,6 @@ impl Wire {
     pub fn write_waits(&self) -> Option<Duration> {
         let since = self.stalled_since.load(SeqCst);
         (since != 0).then(|| Duration::from_micros(self.shared.now().saturating_sub(since)))
-    }
-
-    /// Returns the number of bytes of the connection that the kernel has accepted, modulo 2^32.
-    pub fn written(&self) -> u32 {
-        self.written.load(Relaxed)
-    }
-
-    /// Returns how many of these bytes the peer's host has acknowledged, modulo 2^32, at the latest
-    /// when the stream was closed; all of them where the kernel does not report it (only that of
-    /// Linux and Android does), and where the stream was closed by its own side alone, since the
-    /// kernel goes on sending then.
-    ///
-    /// Asks the kernel. Behind a reverse proxy the host is the proxy's.
-    pub fn acknowledged(&self) -> u32 {
-        let unacknowledged = self.unacknowledged.bytes(self.broken());
-        self.written().wrapping_sub(unacknowledged)
-    }
-
-    /// Notes that the stream's own side has been shut down.
-    pub(crate) fn end_writes(&self) {
-        self.unacknowledged.end_writes();
-    }
-
-    /// Notes that the peer's side has been shut down.
-    pub(crate) fn end_reads(&self) {
-        self.unacknowledged.end_reads();
-    }
-
-    pub(crate) fn note_written(&self, bytes: usize) {
-        self.written.fetch_add(bytes as u32, Relaxed);
     }
 
     /// Wakes `waker` after each successful flush of the stream, until it is replaced; `None`

@@ -19,6 +19,10 @@
     feature = "server",
     doc = "- [`Served`] and [`TestServer`] (feature `server`): a provider, or any routes, on a free port."
 )]
+#![cfg_attr(
+    feature = "tls",
+    doc = "- [`TestCertificate`] (feature `tls`): a certificate in two files, and connections to its server."
+)]
 //! - [`ByQuery`] and [`PendingAuthenticator`] identify clients, [`HookLog`] records connects and
 //!   closes.
 //! - [`FaultyBackplane`], [`FaultyDirectory`]: a log and a directory in memory that fail, lose
@@ -67,6 +71,8 @@
 mod authenticators;
 #[cfg(all(feature = "clients", feature = "server"))]
 pub mod brokers;
+#[cfg(feature = "tls")]
+mod certificate;
 #[cfg(feature = "clients")]
 mod clients;
 pub mod conformance;
@@ -85,6 +91,8 @@ mod tcp;
 mod wait;
 
 pub use authenticators::{ByQuery, PendingAuthenticator};
+#[cfg(feature = "tls")]
+pub use certificate::TestCertificate;
 #[cfg(feature = "clients")]
 pub use clients::{ClientError, SseClient, SseEvent, SseItem, SseParser, WsClient, WsEvent};
 pub use faulty::{AppendFault, FaultyBackplane};

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::{TcpSocket, TcpStream};
 
 use crate::in_time;
@@ -22,7 +22,7 @@ pub async fn connect_with_small_buffer(address: SocketAddr) -> TcpStream {
 ///
 /// # Panics
 /// If the connection ends before, or the head is not UTF-8.
-pub async fn read_head(stream: &mut TcpStream) -> String {
+pub async fn read_head(stream: &mut (impl AsyncRead + Unpin)) -> String {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let byte = in_time("a message head", stream.read_u8()).await;

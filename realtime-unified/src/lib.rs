@@ -45,6 +45,8 @@ pub use realtime_core::{
     RealtimeBroadcast, RealtimeProvider, Receipt, Refusal, Reply, Result, RoomAccess, RoomMembership, RoomPolicy,
     SocketIoBroadcast, StaticTokens, Target,
 };
+#[cfg(feature = "tls")]
+pub use realtime_http::Tls;
 pub use realtime_http::{Origins, Rejection, serve, shutdown_signal};
 #[cfg(feature = "socketio")]
 pub use realtime_socketio::{SocketIoConfig, SocketIoProvider};

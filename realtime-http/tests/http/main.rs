@@ -9,3 +9,5 @@ mod listener;
 mod rate;
 mod serve;
 mod shutdown;
+#[cfg(feature = "tls")]
+mod tls;

@@ -38,6 +38,8 @@ mod serve;
 mod service;
 #[cfg(all(feature = "sse", feature = "socketio", feature = "ws"))]
 mod tickets;
+#[cfg(all(feature = "tls", feature = "sse", feature = "socketio", feature = "ws"))]
+mod tls;
 #[cfg(feature = "ws")]
 mod tracing;
 #[cfg(all(feature = "sse", feature = "socketio", feature = "ws"))]

@@ -28,7 +28,7 @@ use realtime_http::{Guard, GuardedStream, Serve, Wire, WireConfig, WireInfo, ser
 use realtime_testkit::{TestServer, within};
 pub(crate) use realtime_testkit::{connect_with_small_buffer as connect, in_time, read_head as head};
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream, duplex},
     net::TcpStream,
     sync::mpsc,
     task::JoinHandle,
@@ -69,6 +69,7 @@ pub(crate) fn router() -> (Router, mpsc::Receiver<Report>) {
     let (reporter, reports) = mpsc::channel(100);
     let router = Router::new()
         .route("/hello", get(async || "hello"))
+        .route("/last", get(async || ([(header::CONNECTION, "close")], "last")))
         .route("/peer", get(peer))
         .route("/flood", get(flood))
         .route("/silence", get(silence))
@@ -210,11 +211,14 @@ impl Wake for CountingWaker {
 pub(crate) type Requests = http2::SendRequest<BoxBody<Bytes, Infallible>>;
 
 /// Opens an HTTP/2 connection that grants each stream this many bytes; the task ends with it.
-pub(crate) async fn http2_client(tcp: TcpStream, window: u32) -> (Requests, JoinHandle<hyper::Result<()>>) {
+pub(crate) async fn http2_client(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    window: u32,
+) -> (Requests, JoinHandle<hyper::Result<()>>) {
     let (requests, connection) = http2::Builder::new(TokioExecutor::new())
         .initial_stream_window_size(window)
         .initial_connection_window_size(1 << 20)
-        .handshake(TokioIo::new(tcp))
+        .handshake(TokioIo::new(stream))
         .await
         .unwrap();
     (requests, tokio::spawn(connection))
@@ -235,12 +239,12 @@ pub(crate) fn finished<F: Future>(future: F) -> impl Future<Output = F::Output> 
 }
 
 /// Sends the head of a GET request.
-pub(crate) async fn ask(client: &mut TcpStream, path: &str) {
+pub(crate) async fn ask(client: &mut (impl AsyncWrite + Unpin), path: &str) {
     client.write_all(format!("GET {path} HTTP/1.1\r\nhost: test\r\n\r\n").as_bytes()).await.unwrap();
 }
 
 /// Reads one response with a `content-length`: its head and its body.
-pub(crate) async fn response(client: &mut TcpStream) -> (String, String) {
+pub(crate) async fn response(client: &mut (impl AsyncRead + Unpin)) -> (String, String) {
     let head = head(client).await;
     let length = head
         .lines()
@@ -264,7 +268,7 @@ pub(crate) async fn upgraded(server: &mut Server) -> (TcpStream, Arc<Wire>, Toki
 }
 
 /// Reads until the connection is closed or reset, and returns the number of bytes.
-pub(crate) async fn drain(client: &mut TcpStream) -> usize {
+pub(crate) async fn drain(client: &mut (impl AsyncRead + Unpin)) -> usize {
     let mut buffer = [0; 4096];
     let mut total = 0;
     loop {

@@ -2,6 +2,9 @@
 //! transport.
 #![allow(clippy::unwrap_used, dead_code, unreachable_pub, reason = "test code, of which each file uses a part")]
 
+#[cfg(feature = "tls")]
+pub mod http2;
+
 use std::fmt::Debug;
 use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock, Mutex};
