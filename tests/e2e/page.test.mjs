@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import { makeCertificate } from './lib/certificate.mjs';
 import { startDemo } from './lib/demo.mjs';
 import { allOpen, connect, PROVIDERS, row, send, withPage } from './lib/page.mjs';
 import { openSocket } from './lib/socketio.mjs';
@@ -269,3 +270,28 @@ test('page: EventSource over the limit waits for a slot', () => withPage(demo, {
   await page.waitForFunction(() => received.includes('connected'), undefined, { timeout: 15_000 });
   for (const other of others) other.close();
 }));
+
+test('page: over TLS a browser opens more than six event streams', async () => {
+  process.env.NODE_TLS_REJECT_UNAUTHORIZED = '0'; // of the requests of this process, for a self-signed certificate
+  const certificate = await makeCertificate();
+  const secure = await startDemo(...certificate.options);
+  try {
+    await withPage(secure, { ignoreHTTPSErrors: true }, async (page) => {
+      await allOpen(page);
+      await page.evaluate((urls) => {
+        globalThis.received = new Set();
+        globalThis.sources = urls.map((url) => {
+          const source = new EventSource(url);
+          source.addEventListener('news', () => received.add(url));
+          return source;
+        });
+      }, Array.from({ length: 20 }, (_, n) => sseQuery({ user: `ann-${n}` })));
+      await page.waitForFunction(() => sources.every((source) => source.readyState === EventSource.OPEN));
+      await secure.send('sse', 'all', 'news', 1);
+      await page.waitForFunction(() => received.size === 20);
+    });
+  } finally {
+    await secure.stop();
+    await certificate.remove();
+  }
+});

@@ -6,7 +6,7 @@ use clap::Parser;
 use realtime_unified::disk::{DiskBackplane, DiskConfig};
 use realtime_unified::nats::{NatsBackplane, NatsConfig};
 use realtime_unified::redis::{RedisBackplane, RedisConfig};
-use realtime_unified::{Drain, Error, NotificationServiceBuilder};
+use realtime_unified::{Drain, Error, NotificationServiceBuilder, Tls};
 
 /// Realtime demo: Server-Sent Events, WebSocket and Socket.IO side by side.
 #[derive(Debug, Parser)]
@@ -47,6 +47,13 @@ pub(crate) struct Args {
     /// processes with the same URL share.
     #[arg(long, value_name = "URL", conflicts_with_all = ["data", "redis"])]
     pub(crate) nats: Option<String>,
+    /// Serve HTTPS with this certificate, a PEM file with those of its issuers behind it. The files
+    /// are read again on SIGHUP, and when they have changed.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// The key of the certificate, a PEM file.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
 }
 
 /// The time to wait for the previous process to leave the directory.
@@ -83,6 +90,12 @@ impl Args {
         let redis = RedisBackplane::connect(url, RedisConfig::default().with_prefix("realtime-demo")).await?;
         let directory = redis.directory();
         Ok(builder.backplane(redis).directory(directory))
+    }
+
+    /// Reads the certificate and its key, if they are named.
+    pub(crate) fn tls(&self) -> std::io::Result<Option<Tls>> {
+        let files = self.tls_cert.as_ref().zip(self.tls_key.as_ref());
+        files.map(|(certificate, key)| Tls::from_pem_files(certificate, key)).transpose()
     }
 
     /// Rejects an address that other machines reach, unless it is allowed.

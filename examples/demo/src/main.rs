@@ -18,11 +18,12 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::get;
 use clap::Parser;
+use realtime_unified::Tls;
 use realtime_unified::config::{RoomDelivery, WindowConfig};
 use realtime_unified::http::WireConfig;
 use realtime_unified::prelude::*;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::args::Args;
@@ -55,6 +56,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
         .init();
     let args = Args::parse();
     args.check()?;
+    let tls = args.tls()?;
     let window = WindowConfig::default().with_records(args.window);
     let mut builder = args.with_log(NotificationService::builder()).await?;
     if let Some(name) = &args.node {
@@ -82,15 +84,28 @@ async fn run() -> Result<(), Box<dyn Error>> {
 
     let listener =
         TcpListener::bind(args.listen).await.map_err(|error| format!("cannot listen on {}: {error}", args.listen))?;
-    println!("listening on http://{}", listener.local_addr()?);
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    println!("listening on {scheme}://{}", listener.local_addr()?);
     let stop = CancellationToken::new();
     tokio::spawn(stop_on_signal(service, args.drain(), stop.clone()));
-    serve(listener, app)
+    let mut server = serve(listener, app)
         .with_config(WireConfig::default().with_http1_buffer(HTTP1_BUFFER))
         .with_graceful_shutdown(stop.cancelled_owned())
-        .with_deadline(LAST)
-        .await?;
-    Ok(())
+        .with_deadline(LAST);
+    if let Some(tls) = tls {
+        // Before the first connection: without a handler SIGHUP ends the process.
+        let hangup = signal(SignalKind::hangup())?;
+        tokio::spawn(reload_on_signal(tls.clone(), hangup));
+        server = server.with_tls(tls);
+    }
+    Ok(server.await?)
+}
+
+/// Reads the certificate again on each SIGHUP; one that is broken is logged, and the old one stays.
+async fn reload_on_signal(tls: Tls, mut hangup: Signal) {
+    while hangup.recv().await.is_some() {
+        let _ = tls.reload();
+    }
 }
 
 /// Closes the connections one after the other on the first SIGTERM or SIGINT, and lets handlers

@@ -37,7 +37,7 @@ async function start(program, args) {
   const address = new Promise((resolve, reject) => {
     const read = (chunk) => {
       out += chunk;
-      const found = /http:\/\/127\.0\.0\.1:(\d+)/.exec(out);
+      const found = /https?:\/\/127\.0\.0\.1:(\d+)/.exec(out);
       if (found) resolve(Number(found[1]));
     };
     child.stdout.setEncoding('utf8').on('data', read);
@@ -55,8 +55,9 @@ class Demo {
     this.port = port;
     this.exited = exited;
     this.output = output;
-    this.url = `http://127.0.0.1:${port}`;
-    this.wsUrl = `ws://127.0.0.1:${port}`;
+    const s = output().includes(`https://127.0.0.1:${port}`) ? 's' : '';
+    this.url = `http${s}://127.0.0.1:${port}`;
+    this.wsUrl = `ws${s}://127.0.0.1:${port}`;
   }
 
   /** Asks the server to stop as a terminal's ctrl-c does, and by force if it does not. */
