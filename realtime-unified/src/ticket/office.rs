@@ -1,9 +1,10 @@
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use realtime_core::spi::{CursorKey, CursorSecret, Epoch, Log};
-use realtime_core::{Authenticator, ConnectRequest, Error, Identity, Refusal, RefusalKind, Result};
+use realtime_core::{Authenticator, ConnectRequest, Error, Identity, Refusal, RefusalKind, Result, TokenSource};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::time::{Instant, timeout};
@@ -16,6 +17,10 @@ use crate::ticket::seal::{MAX_CHARACTERS, Sealed, seal};
 const STATE: Duration = Duration::from_secs(2);
 /// The least time between two questions for the epoch: a stranger's ticket may name any.
 const BETWEEN_STATES: Duration = Duration::from_secs(1);
+
+/// The places of a token that a client writes by itself, and no browser.
+const PRESENTED: [TokenSource; 3] =
+    [TokenSource::Bearer, TokenSource::Auth(Cow::Borrowed("token")), TokenSource::Subprotocol];
 
 /// Issues tickets, and accepts each once: the authenticator in front of the application's own.
 #[derive(Clone)]
@@ -189,10 +194,12 @@ impl Parts {
 #[async_trait]
 impl Authenticator for TicketOffice {
     /// Accepts a ticket, and asks the application's authenticator about all else. A route of the
-    /// application's own, and that of the tickets, accept none: a ticket is for one connection.
+    /// application's own, and that of the tickets, accept none: a ticket is for one connection. Nor
+    /// does a request with a token, as that by which a connection gets another identity.
     async fn authenticate(&self, request: &ConnectRequest) -> Result<Identity, Refusal> {
         let ticket = request.auth_text(TICKET).map(Into::into).or_else(|| request.query(TICKET));
-        match ticket.filter(|_| request.provider() != HTTP) {
+        let has_token = || request.token_in(&PRESENTED).is_some();
+        match ticket.filter(|_| request.provider() != HTTP && !has_token()) {
             Some(ticket) => self.redeem(&ticket).await,
             None => self.0.inner.authenticate(request).await,
         }

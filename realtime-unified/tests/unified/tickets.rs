@@ -94,6 +94,9 @@ async fn ticket_connects_once_over_any_transport() {
     for used in [&one, &two, &three] {
         assert_eq!(refused(address, used).await, code(401, "ticket_used"));
     }
+    // A token that the client presents itself counts instead.
+    let head = get(address, &format!("/sse?ticket={one}"), "authorization: Bearer ann\r\n").await;
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
 }
 
 #[tokio::test]
