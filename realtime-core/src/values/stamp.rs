@@ -41,7 +41,7 @@ impl Stamp {
     /// Returns the current moment if the event with this id is one of those that are timed, by its
     /// random part: the same ones everywhere.
     pub(crate) fn of(id: EventId) -> Self {
-        let is_timed = ENABLED && id.to_bytes()[15] % SAMPLE == 0;
+        let is_timed = ENABLED && id.to_bytes()[15].is_multiple_of(SAMPLE);
         if is_timed { Self::now() } else { Self::NONE }
     }
 
