@@ -53,6 +53,7 @@ pub use values::inbound::{Inbound, InboundKind, InboundPayload};
 pub use values::node::{NodeId, NodeInfo};
 pub use values::raw_reply::RawReply;
 pub use values::receipt::{Delivered, Receipt};
+pub use values::refreshed::Refreshed;
 pub use values::refusal::{Refusal, RefusalKind};
 pub use values::stats::Stats;
 pub use values::target::{Scope, Target};

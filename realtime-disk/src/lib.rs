@@ -4,6 +4,7 @@ mod backplane;
 mod config;
 mod error;
 mod lock;
+mod revoked;
 mod store;
 mod tip;
 mod writer;

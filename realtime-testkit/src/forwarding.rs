@@ -3,7 +3,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_core::stream::BoxStream;
 use realtime_core::spi::{
-    AppendResult, Backplane, Entry, Epoch, LogState, Position, Record, RepeatKey, RoomTable, Stored, Tail,
+    AppendResult, Backplane, Entry, Epoch, LogState, Position, Record, RepeatKey, Revocation, RoomTable, Stored, Tail,
 };
 use realtime_core::{EventId, NodeId, Result};
 
@@ -96,6 +96,14 @@ impl<B: Backplane> Backplane for Forwarding<B> {
 
     async fn rooms(&self, at: Position) -> Result<RoomTable> {
         self.inner.rooms(at).await
+    }
+
+    async fn revoke(&self, revocation: &Revocation, most: usize) -> Result<()> {
+        self.inner.revoke(revocation, most).await
+    }
+
+    async fn revoked(&self) -> Result<Vec<Revocation>> {
+        self.inner.revoked().await
     }
 
     async fn publish(&self, record: Arc<Record>, to: Option<NodeId>) -> Result<()> {

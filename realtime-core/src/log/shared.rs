@@ -13,7 +13,9 @@ use crate::log::collector::Collector;
 use crate::log::directory::Directory;
 use crate::log::feed::Feed;
 use crate::log::probes::Probes;
+use crate::log::refresh::Refreshes;
 use crate::log::report::Received;
+use crate::log::revocations::Revocations;
 use crate::log::stored::RecordError;
 use crate::values::ack::Ask;
 use crate::values::cursor::Epoch;
@@ -45,6 +47,9 @@ pub(crate) struct Shared {
     /// The reports of this node that are not all received, by the ids of the records.
     pub(super) reporters: Mutex<HashMap<EventId, watch::Sender<Received>>>,
     pub(super) probes: Probes,
+    /// The refreshes that other nodes are asked for.
+    pub(super) refreshes: Refreshes,
+    pub(super) revocations: Revocations,
     /// `true` if this node only publishes: it has no connections, and does not read the log.
     pub(super) publishes: AtomicBool,
     /// The end of the log when this node began to read it: no other node awaits reports about
@@ -133,6 +138,8 @@ impl Shared {
             collectors: Mutex::default(),
             reporters: Mutex::default(),
             probes: Probes::default(),
+            refreshes: Refreshes::default(),
+            revocations: Revocations::default(),
             publishes: AtomicBool::new(false),
             first_read: AtomicU64::new(0),
             joining: tokio::sync::Mutex::default(),
