@@ -40,7 +40,8 @@ impl HttpProvider for SseProvider {
 
     fn paths(&self) -> Vec<String> {
         let path = self.config().path.clone();
-        refresh::path(&path).into_iter().chain([path]).collect()
+        let refresh = refresh::path(&path);
+        [Some(path), refresh].into_iter().flatten().collect()
     }
 
     fn origins(&self) -> Option<&ProviderOrigins> {

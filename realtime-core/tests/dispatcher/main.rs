@@ -11,6 +11,7 @@ mod away;
 mod behind;
 mod closes;
 mod conformance;
+mod credentials;
 mod directory;
 mod drain;
 mod dropped;

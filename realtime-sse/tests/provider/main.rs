@@ -10,6 +10,7 @@ mod interrupted;
 mod limits;
 mod own_route;
 mod pipelined;
+mod refresh;
 mod refusals;
 mod resume;
 mod slow;
