@@ -28,12 +28,11 @@ impl RevocationTable {
     /// [`Error::TooManyRevocations`].
     pub fn add_within(&self, revocation: &Revocation, most: usize) -> Result<()> {
         self.forget(SystemTime::now());
-        let table = self.lock();
+        let mut table = self.lock();
         if table.len() >= most && !table.contains_key(&revocation.token) {
             return Err(Error::TooManyRevocations { most });
         }
-        drop(table);
-        self.add(revocation);
+        insert(&mut table, revocation);
         Ok(())
     }
 
@@ -41,14 +40,7 @@ impl RevocationTable {
     /// revoked before.
     #[allow(clippy::must_use_candidate, reason = "called for its effect")]
     pub fn add(&self, revocation: &Revocation) -> bool {
-        let mut table = self.lock();
-        let known = table.get_mut(&revocation.token);
-        let is_new = known.is_none();
-        match known {
-            Some(until) => *until = (*until).max(revocation.until_ms),
-            None => drop(table.insert(Arc::clone(&revocation.token), revocation.until_ms)),
-        }
-        is_new
+        insert(&mut self.lock(), revocation)
     }
 
     /// Returns all revocations.
@@ -72,6 +64,17 @@ impl RevocationTable {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, u64>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Adds a revocation; returns whether the token was not revoked before.
+fn insert(table: &mut HashMap<Arc<str>, u64>, revocation: &Revocation) -> bool {
+    match table.get_mut(&revocation.token) {
+        Some(until) => {
+            *until = (*until).max(revocation.until_ms);
+            false
+        }
+        None => table.insert(Arc::clone(&revocation.token), revocation.until_ms).is_none(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Credentials that end while something else is going on: a refresh, an outage of the log.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use crate::support::{CoreProvider, FaultyBackplane, Guest, eventually, runtime};
@@ -9,7 +10,6 @@ use realtime_core::{
     Authenticator, CloseReason, ConnectRequest, Identity, MemoryBackplane, RealtimeProvider, Refusal, RefusalKind,
 };
 use realtime_testkit::conformance::{Setup, Visitor, VisitorAuthenticator};
-use realtime_testkit::in_time;
 use serde_json::json;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
@@ -17,14 +17,26 @@ use tokio::time::{Instant, sleep};
 const LONG: &str = "lifetimeMs=3600000";
 
 /// Decides about a refresh only when it has a permit.
-#[derive(Clone)]
-struct Gated(Arc<Semaphore>);
+struct Gated {
+    permits: Semaphore,
+    /// The number of refreshes that it was asked about.
+    asked: AtomicUsize,
+}
+
+impl Gated {
+    fn new() -> Arc<Self> {
+        Arc::new(Self { permits: Semaphore::new(0), asked: AtomicUsize::new(0) })
+    }
+}
+
+struct Gate(Arc<Gated>);
 
 #[async_trait]
-impl Authenticator for Gated {
+impl Authenticator for Gate {
     async fn authenticate(&self, request: &ConnectRequest) -> Result<Identity, Refusal> {
         if request.is_refresh() {
-            self.0.acquire().await.unwrap().forget();
+            self.0.asked.fetch_add(1, Ordering::SeqCst);
+            self.0.permits.acquire().await.unwrap().forget();
         }
         VisitorAuthenticator.authenticate(request).await
     }
@@ -40,39 +52,30 @@ fn brief(milliseconds: u64) -> Visitor {
 
 #[tokio::test]
 async fn one_refresh_of_a_connection_is_decided_at_a_time() {
-    let gate = Arc::new(Semaphore::new(0));
+    let gate = Gated::new();
     let provider =
-        CoreProvider::attached(Setup::default(), runtime().with_authenticator(Gated(Arc::clone(&gate)))).await;
+        CoreProvider::attached(Setup::default(), runtime().with_authenticator(Gate(Arc::clone(&gate)))).await;
     let ann = Guest::by_session(&provider, brief(3_600_000)).await;
     let (first, id) = (provider.clone(), ann.id);
     let pending = tokio::spawn(async move { first.dispatcher.refresh(id, LONG, &request()).await });
-    let refused = in_time("a refusal", async {
-        loop {
-            // The first one may not have begun yet: then this one waits for a permit.
-            match tokio::time::timeout(Duration::from_millis(50), provider.dispatcher.refresh(id, LONG, &request()))
-                .await
-            {
-                Ok(Err(refusal)) => return refusal,
-                other => assert!(other.is_err(), "decided without a permit: {other:?}"),
-            }
-        }
-    });
-    assert_eq!(refused.await.kind(), RefusalKind::RefreshPending);
-    gate.add_permits(2);
+    eventually("the first one is decided", || gate.asked.load(Ordering::SeqCst) == 1).await;
+    let refused = provider.dispatcher.refresh(id, LONG, &request()).await.unwrap_err();
+    assert_eq!(refused.kind(), RefusalKind::RefreshPending);
+    gate.permits.add_permits(2);
     assert!(pending.await.unwrap().unwrap().expires_in.is_some());
     assert!(provider.dispatcher.refresh(id, LONG, &request()).await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]
 async fn refresh_that_is_decided_after_the_end_is_refused() {
-    let gate = Arc::new(Semaphore::new(0));
+    let gate = Gated::new();
     let provider =
-        CoreProvider::attached(Setup::default(), runtime().with_authenticator(Gated(Arc::clone(&gate)))).await;
+        CoreProvider::attached(Setup::default(), runtime().with_authenticator(Gate(Arc::clone(&gate)))).await;
     let mut ann = Guest::by_session(&provider, brief(2_000)).await;
     let (other, id) = (provider.clone(), ann.id);
     let pending = tokio::spawn(async move { other.dispatcher.refresh(id, LONG, &request()).await });
     ann.closed().await;
-    gate.add_permits(1);
+    gate.permits.add_permits(1);
     assert_eq!(pending.await.unwrap().unwrap_err().kind(), RefusalKind::UnknownConnection);
     assert_eq!(provider.stats().closed.get(&CloseReason::EXPIRED.code()), Some(&1));
 }
