@@ -127,17 +127,20 @@ async fn serve_with(life: Duration) -> Result<(NotificationService, SocketAddr)>
         .provider(SseProvider::new(SseConfig::default().with_expiry_notice(notice)))
         .provider(WsProvider::new(WsConfig::default().with_expiry_notice(notice)))
         .provider(SocketIoProvider::new(SocketIoConfig::default().with_expiry_notice(notice)))
-        .authenticator(async move |request: ConnectRequest| {
-            let token = request.token().ok_or_else(|| Refusal::unauthorized("no token"))?;
-            let user = token.split('.').next().unwrap_or_default();
-            Ok(Identity::user(user).with_expiry(SystemTime::now() + life))
-        })
+        .authenticator(move |request: ConnectRequest| std::future::ready(identify(&request, life)))
         .build()
         .await?;
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     tokio::spawn(serve(listener, service.router()).into_future());
     Ok((service, address))
+}
+
+/// Identifies the user that a token names, for a token's life.
+fn identify(request: &ConnectRequest, life: Duration) -> Result<Identity, Refusal> {
+    let token = request.token().ok_or_else(|| Refusal::unauthorized("no token"))?;
+    let user = token.split('.').next().unwrap_or_default();
+    Ok(Identity::user(user).with_expiry(SystemTime::now() + life))
 }
 
 /// Sends numbered events to everyone for as long as tokens are refreshed.

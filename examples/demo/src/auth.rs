@@ -6,7 +6,7 @@ use realtime_unified::prelude::*;
 /// Believes the name that a client gives itself: `?user=…&tenant=…`, or Socket.IO's
 /// `auth: {user, tenant}`, for so long. For demos only: any token refreshes such a login.
 pub(crate) fn from_query(life: Option<Duration>) -> impl Authenticator {
-    async move |request: ConnectRequest| identify(&request, life)
+    move |request: ConnectRequest| std::future::ready(identify(&request, life))
 }
 
 fn identify(request: &ConnectRequest, life: Option<Duration>) -> Result<Identity, Refusal> {
