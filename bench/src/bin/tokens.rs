@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 /// How early or late a connection may end.
 const TOLERANCE: Duration = Duration::from_secs(1);
 /// The notice before an expiry is this part of a token's life.
-const NOTICE: u32 = 6;
+const NOTICE: u32 = 4;
 const TRANSPORTS: [Transport; 3] = [Transport::Sse, Transport::Ws, Transport::SocketIo];
 
 #[derive(Clone, Copy, Parser)]
