@@ -16,7 +16,9 @@ pub(crate) struct Expiries<F> {
     changed: Notify,
 }
 
-type Table<F> = BTreeMap<(Instant, ConnectionId), Weak<Connection<F>>>;
+/// The time of a connection's next step.
+type Key = (Instant, ConnectionId);
+type Table<F> = BTreeMap<Key, Weak<Connection<F>>>;
 
 impl<F> Default for Expiries<F> {
     fn default() -> Self {
@@ -77,13 +79,13 @@ impl<F> Expiries<F> {
         steps
     }
 
-    fn take_first(&self, now: Instant) -> Option<((Instant, ConnectionId), Weak<Connection<F>>)> {
+    fn take_first(&self, now: Instant) -> Option<(Key, Weak<Connection<F>>)> {
         let mut table = self.table();
         table.first_key_value().filter(|((due, _), _)| *due <= now)?;
         table.pop_first()
     }
 
-    fn add(&self, key: (Instant, ConnectionId), connection: Weak<Connection<F>>) {
+    fn add(&self, key: Key, connection: Weak<Connection<F>>) {
         let mut table = self.table();
         table.insert(key, connection);
         if table.first_key_value().is_some_and(|(first, _)| *first == key) {
