@@ -16,8 +16,8 @@ use crate::store::Store;
 /// The attempts to write a value that other nodes write too.
 const ATTEMPTS: u32 = 8;
 
-/// Stores a revocation, and removes those that are over; `false` if as many other tokens are revoked
-/// as may be. Nodes that revoke at the same time may exceed that by one each.
+/// Stores a revocation, and removes those that are over; `false` if as many other tokens are
+/// revoked as may be. Nodes that revoke at the same time may exceed that by one each.
 pub(crate) async fn revoke(store: &Store, revocation: &Revocation, most: usize) -> Result<bool, Fault> {
     let (mut others, now) = (0, SystemTime::now());
     for (known, revision) in values(store).await? {

@@ -63,7 +63,8 @@ impl Codec for SocketIoCodec {
         Some(packet.into())
     }
 
-    /// Returns `false`: a disconnect has no text, and clients do not show the code of a close frame.
+    /// Returns `false`: a disconnect has no text, and clients do not show the code of a close
+    /// frame.
     fn has_close_codes(&self) -> bool {
         false
     }

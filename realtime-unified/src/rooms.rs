@@ -100,9 +100,9 @@ impl NotificationService {
         closing
     }
 
-    /// Closes the connections of a user, in any tenant, with every provider on all nodes: the client
-    /// gets code 4000 with this text, of which the first 123 bytes count (the default one if it is
-    /// empty), and should not reconnect by itself. Returns how many were asked to close, as
+    /// Closes the connections of a user, in any tenant, with every provider on all nodes: the
+    /// client gets code 4000 with this text, of which the first 123 bytes count (the default one if
+    /// it is empty), and should not reconnect by itself. Returns how many were asked to close, as
     /// [`NotificationService::close`] does.
     ///
     /// # Errors
@@ -128,19 +128,20 @@ impl NotificationService {
         self.close(Target::connection(connection), CloseReason::kicked(reason)).await
     }
 
-    /// Revokes the token with this id ([`Identity::with_token_id`](realtime_core::Identity)) until a
-    /// time, on all nodes and whatever the provider: its connections are closed with code 4004, and
-    /// connections and refreshes with it are refused with 401, by nodes that start later too. A time
-    /// that has passed revokes nothing; of two revocations of a token the later end counts. Each
-    /// node compares the time with its own clock.
+    /// Revokes the token with this id ([`Identity::with_token_id`](realtime_core::Identity)) until
+    /// a time, on all nodes and whatever the provider: its connections are closed with code 4004,
+    /// and connections and refreshes with it are refused with 401, by nodes that start later too. A
+    /// time that has passed revokes nothing; of two revocations of a token the later end counts.
+    /// Each node compares the time with its own clock.
     ///
     /// Returns how many connections were asked to close, as [`NotificationService::close`] does.
     ///
     /// # Errors
     /// [`Error::InvalidName`]; [`Error::NotAttached`] without a provider that reads the log;
-    /// [`Error::TooManyRevocations`] beyond [`revocations`](crate::NotificationServiceBuilder::revocations), and
-    /// [`Error::Backplane`]: the token is not revoked. When only the record could not be appended,
-    /// those of [`NotificationService::close`]: the other nodes refuse the token within 30 seconds.
+    /// [`Error::TooManyRevocations`] beyond
+    /// [`revocations`](crate::NotificationServiceBuilder::revocations), and [`Error::Backplane`]:
+    /// the token is not revoked. When only the record could not be appended, those of
+    /// [`NotificationService::close`]: the other nodes refuse the token within 30 seconds.
     pub async fn revoke_token(&self, id: &str, until: SystemTime) -> Result<usize> {
         let runtime = self.runtime().ok_or_else(|| Error::NotAttached { provider: None })?;
         runtime.log.revoke_token(id, until, runtime.max_revocations).await

@@ -103,7 +103,8 @@ impl Credentials {
         request.ok_or_else(|| Refusal::bad_request("this connection was made without a request"))?.with_token(token)
     }
 
-    /// Replaces the identity, unless the credentials have ended; its steps are to be scheduled then.
+    /// Replaces the identity, unless the credentials have ended; its steps are to be scheduled
+    /// then.
     pub(crate) fn replace(&self, identity: Identity) -> bool {
         let mut state = self.state();
         if state.ended {
@@ -114,8 +115,8 @@ impl Credentials {
         true
     }
 
-    /// Computes the steps of the current identity in the place of earlier ones, with the notice this
-    /// long before the end, or halfway if that is later.
+    /// Computes the steps of the current identity in the place of earlier ones, with the notice
+    /// this long before the end, or halfway if that is later.
     pub(crate) fn schedule(&self, notice: Duration) -> Schedule {
         let (now, clock) = (Instant::now(), SystemTime::now());
         let mut state = self.state();

@@ -106,12 +106,12 @@ pub trait Backplane: Send + Sync + 'static {
     /// [`crate::Error::Backplane`].
     async fn rooms(&self, at: Position) -> Result<RoomTable>;
 
-    /// Stores that a token is revoked, beside the log and whatever its epoch; of two revocations of a
-    /// token the later end counts. Those that are over are forgotten.
+    /// Stores that a token is revoked, beside the log and whatever its epoch; of two revocations of
+    /// a token the later end counts. Those that are over are forgotten.
     ///
     /// # Errors
-    /// [`crate::Error::TooManyRevocations`] when `most` others hold; [`crate::Error::Backplane`], as
-    /// by default for a backplane that cannot store them.
+    /// [`crate::Error::TooManyRevocations`] when `most` others hold; [`crate::Error::Backplane`],
+    /// as by default for a backplane that cannot store them.
     async fn revoke(&self, revocation: &Revocation, most: usize) -> Result<()> {
         let _ = (revocation, most);
         Err(Error::Backplane("this backplane does not store revoked tokens".into()))

@@ -28,13 +28,13 @@ impl Log {
     /// refreshes with it are refused, by nodes that start later too. At most `most` tokens are
     /// revoked at a time. A time that has passed revokes nothing.
     ///
-    /// Returns how many connections were asked to close, as far as the nodes have reported it within
-    /// two seconds.
+    /// Returns how many connections were asked to close, as far as the nodes have reported it
+    /// within two seconds.
     ///
     /// # Errors
     /// [`Error::InvalidName`], [`Error::NotAttached`] without a provider;
-    /// [`Error::TooManyRevocations`], and [`Error::Backplane`] before it was stored: the token is not
-    /// revoked. When it is stored and the log does not take the record, the errors of
+    /// [`Error::TooManyRevocations`], and [`Error::Backplane`] before it was stored: the token is
+    /// not revoked. When it is stored and the log does not take the record, the errors of
     /// [`crate::RealtimeProvider::close`]: this node refuses the token, and the others do within 30
     /// seconds.
     pub async fn revoke_token(&self, token: &str, until: SystemTime, most: usize) -> Result<usize> {

@@ -240,7 +240,8 @@ impl Reader {
         event
     }
 
-    /// Reads to the orderly end of the stream; no event may come before, but those that announce it.
+    /// Reads to the orderly end of the stream; no event may come before, but those that announce
+    /// it.
     pub(crate) async fn ended(&mut self) {
         while let Some(block) = self.try_block().await.unwrap() {
             assert!(block.data.is_none() || ["closed", "expiring"].contains(&block.name()), "{block:?}");

@@ -218,8 +218,8 @@ impl<C: ClientUnderTest> Peer<C> {
         }
     }
 
-    /// Refreshes the client's credentials by an event; returns the notes that it received before the
-    /// answer, and the answer or the error's code.
+    /// Refreshes the client's credentials by an event; returns the notes that it received before
+    /// the answer, and the answer or the error's code.
     pub(crate) async fn refresh_by_event(&mut self, token: &str) -> (Vec<Value>, Result<Value, String>) {
         const ACK: u64 = 77;
         self.send("refresh", json!({ "token": token }), Some(ACK)).await;

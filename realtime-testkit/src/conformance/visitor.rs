@@ -117,8 +117,8 @@ impl Visitor {
     }
 }
 
-/// Identifies a [`Visitor`] as it claims, and refuses [`REFUSED_USER`]. What a token has in the form
-/// of a query takes precedence; the token `bad` is refused.
+/// Identifies a [`Visitor`] as it claims, and refuses [`REFUSED_USER`]. What a token has in the
+/// form of a query takes precedence; the token `bad` is refused.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct VisitorAuthenticator;
 

@@ -44,8 +44,8 @@ impl<C: Codec> Dispatcher<C> {
         self.end_if_revoked(connection);
     }
 
-    /// Closes a connection whose token was revoked after it had been checked: who revokes it adds it
-    /// to the table first, and looks for connections then.
+    /// Closes a connection whose token was revoked after it had been checked: who revokes it adds
+    /// it to the table first, and looks for connections then.
     pub(super) fn end_if_revoked(&self, connection: &Connection<C::Frame>) {
         let identity = connection.current_info().identity;
         if self.runtime.get().is_some_and(|runtime| runtime.log.is_revoked(&identity)) {
@@ -68,7 +68,8 @@ impl<C: Codec> Dispatcher<C> {
                     }
                     Due::Notice(left, _) => {
                         let (frame, outbox) = (self.codec.expiring(left), self.config.delivery.outbox);
-                        // Left out if the lane is full: such a client would not read it in time either.
+                        // Left out if the lane is full: such a client would not read it in time
+                        // either.
                         let (_, wake) = connection.outbox.push_side(frame, false, outbox, Instant::now());
                         if wake {
                             connection.outlet.wake();

@@ -19,8 +19,8 @@ fn without_notice() -> Setup {
     Setup::default().with_expiry_notice(Duration::ZERO)
 }
 
-/// Asserts that a connection was closed for this reason, as far as its transport says so: by a code,
-/// or by its last event.
+/// Asserts that a connection was closed for this reason, as far as its transport says so: by a
+/// code, or by its last event.
 fn assert_end((events, ended): &(Vec<Received>, Ended), reason: &CloseReason) {
     assert!(ended.code.is_none_or(|code| code == reason.code()), "{ended:?} for {reason}");
     if let Some(closed) = events.iter().position(|event| event.name == "closed") {
