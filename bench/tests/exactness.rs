@@ -62,3 +62,11 @@ fn behind_reports_a_loss_that_was_not_expected() {
     let wrong = "0 of 2 were notified of the right loss";
     assert!(printed.contains(wrong) && printed.contains("FAILED: they are notified"), "{printed}");
 }
+
+#[test]
+fn refreshed_connections_lose_nothing_and_end_at_their_expiry() {
+    let (holds, printed) =
+        run(env!("CARGO_BIN_EXE_tokens"), "--connections 20 --silent 5 --life-ms 4000 --seconds 7 --rate 50");
+    assert!(holds, "{printed}");
+    assert!(!printed.contains("FAILED") && printed.contains("socketio, refreshing"), "{printed}");
+}

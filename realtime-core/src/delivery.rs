@@ -3,9 +3,11 @@
 
 pub(crate) mod asks;
 pub(crate) mod connection;
+pub(crate) mod credentials;
 pub(crate) mod cuts;
 pub(crate) mod dispatched;
 pub(crate) mod dispatcher;
+pub(crate) mod expiries;
 pub(crate) mod hub;
 pub(crate) mod key;
 pub(crate) mod membership;

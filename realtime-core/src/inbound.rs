@@ -2,4 +2,5 @@
 //! leaves rooms.
 
 pub(crate) mod inbox;
+pub(crate) mod refresh_event;
 pub(crate) mod room_events;

@@ -58,6 +58,7 @@ pub use values::log_stats::LogStats;
 pub use values::node::{NodeId, NodeInfo};
 pub use values::raw_reply::RawReply;
 pub use values::receipt::{Delivered, Receipt};
+pub use values::refreshed::Refreshed;
 pub use values::refusal::{Refusal, RefusalKind};
 pub use values::stats::Stats;
 pub use values::target::{Scope, Target};

@@ -56,6 +56,10 @@ macro_rules! delivery_setters {
                 /// Sets how long a connection may make no progress while something waits for it before
                 /// it is reset; default 30 s.
                 with_write_stall(write_stall: std::time::Duration) in delivery;
+                /// Sets how long before a connection's credentials end its client gets the event
+                /// `expiring`, so that it can refresh them; default 60 s, zero for never. Where
+                /// they end sooner than twice that, it gets it halfway.
+                with_expiry_notice(expiry_notice: std::time::Duration) in delivery;
                 $(#[$event])*
                 with_max_event_bytes(max_event_bytes: usize) in delivery;
             }

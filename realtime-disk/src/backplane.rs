@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use futures_core::stream::BoxStream;
 use realtime_core::spi::{
     AppendError, AppendResult, Backplane, Entry, Epoch, Kept, LocalPipe, LogState, MemoryLog, Position, Record,
-    RepeatKey, RoomTable, Stored, Tail,
+    RepeatKey, Revocation, RevocationTable, RoomTable, Stored, Tail,
 };
 use realtime_core::{EventId, LogSize, NodeId, Result};
 use tokio::sync::oneshot;
@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 use crate::config::{DiskConfig, SyncMode};
 use crate::error::DiskError;
 use crate::lock::Lock;
+use crate::revoked::Revoke;
 use crate::store::{Content, Store};
 use crate::writer::{Append, Renewal, Request, Status, Writer, refuse};
 
@@ -45,6 +46,7 @@ struct Handle {
     log: MemoryLog,
     pipe: LocalPipe,
     status: Arc<Status>,
+    revoked: Arc<RevocationTable>,
     requests: Option<SyncSender<Request>>,
     /// The appends that go to the thread together: the task that adds the first one sends them.
     appends: Mutex<Vec<Append>>,
@@ -73,11 +75,12 @@ impl DiskBackplane {
         let directory = directory.as_ref();
         std::fs::create_dir_all(directory).map_err(DiskError::io(directory))?;
         let lock = Lock::acquire(directory, config.lock_wait)?;
-        let (store, content) = Store::open(directory, config.sync == SyncMode::Always, config.bounds.keys)?;
+        let (store, mut content) = Store::open(directory, config.sync == SyncMode::Always, config.bounds.keys)?;
         if let Some(reason) = content.renewed {
             tracing::warn!(reason, directory = %directory.display(), "the log begins a new epoch");
         }
         let start = content.state.start;
+        let revoked = Arc::new(std::mem::take(&mut content.revoked));
         let log = restore(&config, content);
         let status = Arc::new(Status::default());
         let writer = Writer {
@@ -90,6 +93,7 @@ impl DiskBackplane {
             changed: BTreeSet::new(),
             forgotten: Vec::new(),
             unsynced: None,
+            revoked: Arc::clone(&revoked),
             _lock: lock,
         };
         let (requests, received) = sync_channel(MOST_REQUESTS);
@@ -102,6 +106,7 @@ impl DiskBackplane {
             log,
             pipe,
             status,
+            revoked,
             requests: Some(requests),
             appends: Mutex::default(),
             thread: Some(thread),
@@ -199,6 +204,18 @@ impl Backplane for DiskBackplane {
 
     async fn rooms(&self, at: Position) -> Result<RoomTable> {
         Ok(self.0.log.rooms(at))
+    }
+
+    async fn revoke(&self, revocation: &Revocation, most: usize) -> Result<()> {
+        self.check()?;
+        let (answer, answered) = oneshot::channel();
+        let request = Request::Revoke(Revoke { revocation: revocation.clone(), most, answer });
+        self.0.request(request).map_err(|(error, _)| error)?;
+        answered.await.unwrap_or_else(|_| Err(DiskError::Closed.into()))
+    }
+
+    async fn revoked(&self) -> Result<Vec<Revocation>> {
+        Ok(self.0.revoked.all())
     }
 
     async fn publish(&self, record: Arc<Record>, to: Option<NodeId>) -> Result<()> {

@@ -6,7 +6,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode};
 use realtime_core::EventId;
-use realtime_core::spi::{CursorKey, Epoch, LogState, Position, RepeatKey, RoomTable, Stored, UserRooms};
+use realtime_core::spi::{
+    CursorKey, Epoch, LogState, Position, RepeatKey, Revocation, RevocationTable, RoomTable, Stored, UserRooms,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::error::DiskError;
@@ -29,6 +31,7 @@ pub(crate) struct Store {
     records: Keyspace,
     keys: Keyspace,
     rooms: Keyspace,
+    revoked: Keyspace,
     life: Keyspace,
     tip: TipFile,
 }
@@ -41,6 +44,7 @@ pub(crate) struct Content {
     pub(crate) keys: Vec<(RepeatKey, Position, EventId)>,
     /// The rooms as of the position before the oldest record.
     pub(crate) rooms: RoomTable,
+    pub(crate) revoked: RevocationTable,
     /// The reason for a new epoch, if the store has to begin one.
     pub(crate) renewed: Option<&'static str>,
 }
@@ -103,6 +107,7 @@ impl Store {
             records: database.keyspace("records", options)?,
             keys: database.keyspace("keys", options)?,
             rooms: database.keyspace("rooms", options)?,
+            revoked: database.keyspace("revoked", options)?,
             life: database.keyspace("life", options)?,
             tip: TipFile::open(directory)?,
             database,
@@ -123,6 +128,7 @@ impl Store {
             renewed: None,
             keys: Vec::new(),
             rooms: self.read_rooms(&damaged)?,
+            revoked: self.read_revoked(&damaged)?,
             records,
         };
         (content.state.start, content.state.last) = (start, last);
@@ -219,6 +225,17 @@ impl Store {
         Ok(rooms)
     }
 
+    fn read_revoked(&self, damaged: &impl Fn(String) -> DiskError) -> Result<RevocationTable, DiskError> {
+        let revoked = RevocationTable::default();
+        for item in self.revoked.iter() {
+            let (token, until) = item.into_inner()?;
+            let read = || Some((std::str::from_utf8(&token).ok()?, time_of(&until)?));
+            let (token, until) = read().ok_or_else(|| damaged("a revoked token is unreadable".into()))?;
+            revoked.add(&Revocation::new(token, UNIX_EPOCH + until));
+        }
+        Ok(revoked)
+    }
+
     /// Begins a change.
     pub(crate) fn change(&self) -> Change<'_> {
         Change { store: self, batch: self.database.batch(), tip: None }
@@ -303,6 +320,16 @@ impl Change<'_> {
             Some(rooms) => self.batch.insert(&self.store.rooms, user, rooms),
             None => self.batch.remove(&self.store.rooms, user),
         }
+    }
+
+    /// Sets until when a token is revoked.
+    pub(crate) fn set_revocation(&mut self, revocation: &Revocation) {
+        self.batch.insert(&self.store.revoked, &*revocation.token, revocation.until_ms.to_be_bytes());
+    }
+
+    /// Removes a revocation that is over.
+    pub(crate) fn forget_revocation(&mut self, token: &str) {
+        self.batch.remove(&self.store.revoked, token);
     }
 
     fn set_life(&mut self, life: &StoredLife) {

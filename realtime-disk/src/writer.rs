@@ -8,7 +8,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use realtime_core::spi::{
-    AppendError, AppendResult, Appended, Epoch, Kept, LogState, MemoryLog, Position, Record, RepeatKey, Stored,
+    AppendError, AppendResult, Appended, Epoch, Kept, LogState, MemoryLog, Position, Record, RepeatKey, Revocation,
+    RevocationTable, Stored,
 };
 use realtime_core::{Error, EventId};
 use tokio::sync::oneshot;
@@ -16,6 +17,7 @@ use tokio::sync::oneshot;
 use crate::config::SyncMode;
 use crate::error::DiskError;
 use crate::lock::Lock;
+use crate::revoked::{self, Revoke};
 use crate::store::{Change, Store};
 
 /// The appends in one change, and their bytes, after which no further one is added.
@@ -44,6 +46,7 @@ pub(crate) enum Request {
     Append(Vec<Append>),
     Probe(oneshot::Sender<Result<(), Error>>),
     Renew(Renewal),
+    Revoke(Revoke),
 }
 
 /// An append that waits for its answer.
@@ -80,6 +83,7 @@ pub(crate) struct Writer {
     pub(crate) forgotten: Vec<[u8; 16]>,
     /// The time of the first write that is not synced yet.
     pub(crate) unsynced: Option<Instant>,
+    pub(crate) revoked: Arc<RevocationTable>,
     pub(crate) _lock: Lock,
 }
 
@@ -122,6 +126,9 @@ impl Writer {
                 Some(Request::Probe(answer)) => drop(answer.send(self.probe())),
                 Some(Request::Renew(Renewal { seen, position, id, answer })) => {
                     let _ = answer.send(self.renew(seen, position, id));
+                }
+                Some(Request::Revoke(Revoke { revocation, most, answer })) => {
+                    let _ = answer.send(self.revoke(&revocation, most));
                 }
                 _ => {}
             }
@@ -263,6 +270,18 @@ impl Writer {
         Ok(self.log.state())
     }
 
+    fn revoke(&mut self, revocation: &Revocation, most: usize) -> Result<(), Error> {
+        let store = self.store.as_ref().ok_or(DiskError::Reopening)?;
+        match revoked::store(store, &self.revoked, revocation, most) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Error::TooManyRevocations { most }),
+            Err(error) => {
+                self.fail(&error);
+                Err(error.into())
+            }
+        }
+    }
+
     /// Writes a change that changes nothing.
     fn probe(&mut self) -> Result<(), Error> {
         let store = self.store.as_ref().ok_or(DiskError::Reopening)?;
@@ -359,6 +378,7 @@ impl Writer {
                     }
                     Request::Probe(answer) => drop(answer.send(Err(DiskError::Reopening.into()))),
                     Request::Renew(renewal) => drop(renewal.answer.send(Err(DiskError::Reopening.into()))),
+                    Request::Revoke(revoke) => drop(revoke.answer.send(Err(DiskError::Reopening.into()))),
                 }
             }
             retry = (retry * 2).min(LAST_RETRY);
@@ -415,7 +435,7 @@ fn gather(first: Option<Request>, requests: &Receiver<Request>) -> (Vec<Append>,
     let (mut appends, mut bytes, mut next) = (Vec::new(), 0, first);
     while let Some(request) = next {
         match request {
-            other @ (Request::Probe(_) | Request::Renew(_)) => return (appends, Some(other)),
+            other @ (Request::Probe(_) | Request::Renew(_) | Request::Revoke(_)) => return (appends, Some(other)),
             Request::Append(more) => {
                 bytes += more.iter().map(|append| append.record.size()).sum::<usize>();
                 // Most groups are one request, which is not copied.

@@ -89,10 +89,10 @@ pub fn admit_as<C: Codec>(
     let address = proxies.client(parts);
     let asker = RefusedClient::at(address).with_identity(&identity);
     origins.check(parts).map_err(|refusal| dispatcher.refuse(refusal, asker))?;
-    let request = ConnectRequest::new(dispatcher.config().provider(), parts);
+    let request = ConnectRequest::new(dispatcher.config().provider(), parts).with_address(address);
     let cursor = last_event_id.or_else(|| ConnectQuery::of(&request, 0).last_event_id);
     let former = request.former_connection();
-    Ok(dispatcher.admit_as(identity, rooms, cursor, address)?.with_former(former))
+    Ok(dispatcher.admit_as(identity, rooms, cursor, address)?.with_former(former).with_request(&request))
 }
 
 #[cfg(test)]

@@ -3,9 +3,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_core::stream::BoxStream;
 use realtime_core::spi::{
-    AppendResult, Backplane, Entry, Epoch, LogState, Position, Record, RepeatKey, RoomTable, Stored, Tail,
+    AppendResult, Backplane, Entry, Epoch, LogState, Position, Record, RepeatKey, Revocation, RoomTable, Stored, Tail,
 };
-use realtime_core::{EventId, LogSize, NodeId, Result};
+use realtime_core::{Error, EventId, LogSize, NodeId, Result};
 use tokio::task::JoinHandle;
 
 use crate::api::StreamInfo;
@@ -16,7 +16,7 @@ use crate::error::Fault;
 use crate::link::Link;
 use crate::reader::{Reader, Start};
 use crate::store::Store;
-use crate::{append, clock, life, pipe, record, rooms, server_check, tail, upkeep};
+use crate::{append, clock, life, pipe, record, revoked, rooms, server_check, tail, upkeep};
 
 /// The log of several nodes, in NATS JetStream: records, idempotency keys, users' rooms and cursors
 /// outlive every node. Cheap to clone; all clones, and all backplanes with the same server and
@@ -146,6 +146,15 @@ impl Backplane for NatsBackplane {
 
     async fn rooms(&self, at: Position) -> Result<RoomTable> {
         Ok(rooms::table(&self.0.store, at).await?)
+    }
+
+    async fn revoke(&self, revocation: &Revocation, most: usize) -> Result<()> {
+        let is_revoked = revoked::revoke(&self.0.store, revocation, most).await?;
+        if is_revoked { Ok(()) } else { Err(Error::TooManyRevocations { most }) }
+    }
+
+    async fn revoked(&self) -> Result<Vec<Revocation>> {
+        Ok(revoked::all(&self.0.store).await?)
     }
 
     async fn publish(&self, record: Arc<Record>, to: Option<NodeId>) -> Result<()> {

@@ -18,6 +18,7 @@ mod link;
 mod pipe;
 mod reader;
 mod record;
+mod revoked;
 mod rooms;
 mod server_check;
 mod store;

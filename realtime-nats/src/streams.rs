@@ -18,7 +18,8 @@ pub(crate) const LAST_KEYS_AGE: Duration = Duration::from_secs(24 * 3600);
 #[derive(Clone, Debug)]
 pub(crate) struct Names {
     pub(crate) prefix: String,
-    /// The stream of the life, of users' rooms and of how far they are known to be complete.
+    /// The stream of the life, of users' rooms, of how far they are known to be complete, and of
+    /// revoked tokens.
     pub(crate) state: String,
     pub(crate) keys: String,
     pub(crate) probe: String,
@@ -72,6 +73,11 @@ impl Names {
     /// Returns the subject of a user's rooms, or `>` for those of all.
     pub(crate) fn rooms(&self, life: &str, user: &str) -> String {
         format!("{}.state.rooms.{life}.{user}", self.prefix)
+    }
+
+    /// Returns the subject of a revoked token, or `>` for all.
+    pub(crate) fn revoked(&self, token: &str) -> String {
+        format!("{}.state.revoked.{token}", self.prefix)
     }
 
     /// Returns the subject of a key, or `>` for all.

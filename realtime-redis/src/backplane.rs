@@ -5,9 +5,9 @@ use async_trait::async_trait;
 use futures_core::stream::BoxStream;
 use realtime_core::spi::{
     AppendError, AppendResult, Appended, Backplane, CursorKey, Entry, Epoch, LogState, Position, Record, RepeatKey,
-    RoomEdit, RoomTable, Stored, Tail,
+    Revocation, RoomEdit, RoomTable, Stored, Tail,
 };
-use realtime_core::{EventId, LogSize, NodeId, Result};
+use realtime_core::{Error, EventId, LogSize, NodeId, Result};
 use redis::Value;
 use tokio::task::JoinHandle;
 
@@ -20,7 +20,7 @@ use crate::keys::Keys;
 use crate::limit::RESPONSE;
 use crate::link::Link;
 use crate::script::{AGE, APPEND, BEGIN, LOOK};
-use crate::{pipe, server_check, tail};
+use crate::{pipe, revoked, server_check, tail};
 
 /// The version of the keys and of what they hold.
 const FORMAT: u32 = 1;
@@ -297,6 +297,15 @@ impl Backplane for RedisBackplane {
 
     async fn rooms(&self, at: Position) -> Result<RoomTable> {
         Ok(self.try_rooms(at).await?)
+    }
+
+    async fn revoke(&self, revocation: &Revocation, most: usize) -> Result<()> {
+        let is_revoked = revoked::revoke(&self.0.link, &self.0.keys, revocation, most).await?;
+        if is_revoked { Ok(()) } else { Err(Error::TooManyRevocations { most }) }
+    }
+
+    async fn revoked(&self) -> Result<Vec<Revocation>> {
+        Ok(revoked::all(&self.0.reads, &self.0.keys).await?)
     }
 
     async fn publish(&self, record: Arc<Record>, to: Option<NodeId>) -> Result<()> {

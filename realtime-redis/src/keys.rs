@@ -16,6 +16,8 @@ pub(crate) struct Keys {
     pub(crate) online: String,
     /// The stream of the probe.
     pub(crate) probe: String,
+    /// The tokens that are revoked.
+    pub(crate) revoked: String,
     /// The channel of the pipe.
     pub(crate) pipe: String,
 }
@@ -34,6 +36,7 @@ impl Keys {
             names: key("names"),
             online: key("online"),
             probe: key("probe"),
+            revoked: key("revoked"),
             pipe: key(&format!("pipe:{database}")),
         })
     }

@@ -13,6 +13,7 @@ mod keys;
 mod limit;
 mod link;
 mod pipe;
+mod revoked;
 mod script;
 mod server_check;
 mod source;

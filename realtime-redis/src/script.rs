@@ -42,6 +42,7 @@ pub(crate) static FIND: Lua = Lua::new(with_leases!("find"));
 pub(crate) static LOOK: Lua = Lua::new(include_str!("scripts/look.lua"));
 pub(crate) static NODES: Lua = Lua::new(with_leases!("nodes"));
 pub(crate) static PAGE: Lua = Lua::new(with_leases!("page"));
+pub(crate) static REVOKE: Lua = Lua::new(include_str!("scripts/revoke.lua"));
 pub(crate) static UPDATE: Lua = Lua::new(with_entries!("update"));
 
 /// A script and its hash, by which Redis knows it once it is loaded.

@@ -63,6 +63,12 @@ impl Codec for SocketIoCodec {
         Some(packet.into())
     }
 
+    /// Returns `false`: a disconnect has no text, and clients do not show the code of a close
+    /// frame.
+    fn has_close_codes(&self) -> bool {
+        false
+    }
+
     fn cursor(&self, cursor: Cursor) -> Frame {
         Encoded::event("cursor", &[], Some(&cursor.to_string())).into()
     }

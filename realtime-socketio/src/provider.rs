@@ -104,7 +104,7 @@ impl SocketIoProvider {
     fn running(&self) -> &Running {
         self.running.get_or_init(|| {
             let codec = SocketIoCodec { cursor_argument: self.config.cursor_argument };
-            let router = self.router.clone().with_room_events();
+            let router = self.router.clone().with_room_events().with_refresh_event();
             let dispatcher = Dispatcher::new(self.config.dispatcher(), codec, router);
             let gate = Gate {
                 dispatcher: dispatcher.unowned(),

@@ -3,7 +3,7 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use realtime_core::spi::{MAX_OPEN_ASKS, Stamp};
@@ -155,7 +155,10 @@ impl Session {
             if let Some(timers) = &mut self.timers
                 && let Some(backoff) = &mut timers.backoff
             {
-                ready!(backoff.as_mut().poll(cx));
+                if backoff.as_mut().poll(cx).is_pending() {
+                    // A closing connection's last frames do not wait for room for ever.
+                    return if self.source.close().is_some() { self.poll_timers(cx) } else { Poll::Pending };
+                }
                 timers.backoff = None;
             }
             if credit.packets == 0 && !self.wake_requested {

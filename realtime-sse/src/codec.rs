@@ -42,6 +42,11 @@ impl Codec for SseCodec {
         format!("id: {cursor}\n\n").into()
     }
 
+    /// Returns `false`: a stream just ends.
+    fn has_close_codes(&self) -> bool {
+        false
+    }
+
     /// Encodes the protocol's own field: the client keeps the time and dispatches no event (WHATWG
     /// HTML §9.2.6).
     fn reconnect(&self, drain: Drain, _: &CloseReason) -> Bytes {

@@ -66,7 +66,9 @@ delivery_setters! {
 setters! {
     impl SseConfig {
         /// Sets where [`router`](realtime_http::HttpProvider::router) puts the stream, in axum's
-        /// syntax with its first slash; default `/sse`.
+        /// syntax with its first slash; default `/sse`. Beside it, at `/sse/refresh`, is the route
+        /// by which clients refresh their credentials, unless the path captures all the rest
+        /// (`{*…}`).
         with_path(path: impl Into<String>);
         /// Sets which web pages may connect; default: what the service says, or those of the same
         /// host. Others get 403.

@@ -17,6 +17,7 @@ use realtime_http::{HttpProvider, WireInfo};
 use crate::codec;
 use crate::outlet::Transport;
 use crate::provider::SseProvider;
+use crate::refresh;
 
 /// The header that makes nginx, and proxies that adopted it, pass each event on immediately.
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
@@ -29,11 +30,18 @@ impl HttpProvider for SseProvider {
     fn router(self: Arc<Self>) -> axum::Router {
         let path = self.config().path.clone();
         let methods = get(stream).head(head).options(preflight).fallback(wrong_method);
-        axum::Router::new().route(&path, methods).with_state(self)
+        let router = axum::Router::new().route(&path, methods);
+        let router = match refresh::path(&path) {
+            Some(path) => router.route(&path, refresh::route()),
+            None => router,
+        };
+        router.with_state(self)
     }
 
     fn paths(&self) -> Vec<String> {
-        vec![self.config().path.clone()]
+        let path = self.config().path.clone();
+        let refresh = refresh::path(&path);
+        [Some(path), refresh].into_iter().flatten().collect()
     }
 
     fn origins(&self) -> Option<&ProviderOrigins> {

@@ -35,6 +35,7 @@ mod http;
 mod outlet;
 mod progress;
 mod provider;
+mod refresh;
 mod session;
 
 pub use config::SseConfig;

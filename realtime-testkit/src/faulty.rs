@@ -4,7 +4,8 @@ use async_trait::async_trait;
 use futures_core::stream::BoxStream;
 use futures_util::{StreamExt, stream};
 use realtime_core::spi::{
-    AppendError, AppendResult, Backplane, Entry, Epoch, LogState, Position, Record, RepeatKey, RoomTable, Stored, Tail,
+    AppendError, AppendResult, Backplane, Entry, Epoch, LogState, Position, Record, RepeatKey, Revocation, RoomTable,
+    Stored, Tail,
 };
 use realtime_core::{Error, EventId, MemoryBackplane, NodeId, Result};
 use tokio::sync::watch;
@@ -185,6 +186,16 @@ impl Backplane for FaultyBackplane {
 
     async fn rooms(&self, at: Position) -> Result<RoomTable> {
         self.log().rooms(at).await
+    }
+
+    async fn revoke(&self, revocation: &Revocation, most: usize) -> Result<()> {
+        self.check().map_err(|unavailable| Error::Backplane(unavailable.into()))?;
+        self.log().revoke(revocation, most).await
+    }
+
+    async fn revoked(&self) -> Result<Vec<Revocation>> {
+        self.check().map_err(|unavailable| Error::Backplane(unavailable.into()))?;
+        self.log().revoked().await
     }
 
     async fn publish(&self, record: Arc<Record>, to: Option<NodeId>) -> Result<()> {

@@ -6,7 +6,7 @@ use futures_core::stream::BoxStream;
 use futures_util::FutureExt;
 use futures_util::future::ready;
 use realtime_core::spi::{
-    AppendResult, Backplane, Entry, Epoch, LogState, Position, Record, RepeatKey, RoomTable, Stored, Tail,
+    AppendResult, Backplane, Entry, Epoch, LogState, Position, Record, RepeatKey, Revocation, RoomTable, Stored, Tail,
 };
 use realtime_core::{EventId, LogSize, NodeId, Result};
 
@@ -112,6 +112,14 @@ impl<B: Backplane> Backplane for Forwarding<B> {
 
     async fn rooms(&self, at: Position) -> Result<RoomTable> {
         self.inner.rooms(at).await
+    }
+
+    async fn revoke(&self, revocation: &Revocation, most: usize) -> Result<()> {
+        self.inner.revoke(revocation, most).await
+    }
+
+    async fn revoked(&self) -> Result<Vec<Revocation>> {
+        self.inner.revoked().await
     }
 
     async fn publish(&self, record: Arc<Record>, to: Option<NodeId>) -> Result<()> {

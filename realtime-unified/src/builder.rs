@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use realtime_core::spi::{
-    Admission, Backplane, CursorSecret, DECISION_TIMEOUT, Directory, Log, Publisher, Runtime, States,
+    Admission, Backplane, CursorSecret, DECISION_TIMEOUT, Directory, Log, MAX_REVOCATIONS, Publisher, Runtime, States,
 };
 use realtime_core::{
     Anonymous, Authenticator, Capabilities, DenyRooms, Drain, Error, LifecycleHook, MemoryBackplane, MemoryDirectory,
@@ -39,6 +39,7 @@ pub struct NotificationServiceBuilder {
     decision_timeout: Option<Duration>,
     connections_per_user: Option<usize>,
     max_event_bytes: Option<usize>,
+    max_revocations: Option<usize>,
 }
 
 impl NotificationService {
@@ -147,6 +148,14 @@ impl NotificationServiceBuilder {
         self
     }
 
+    /// Sets how many tokens are revoked at a time
+    /// ([`NotificationService::revoke_token`]); default 10,000. One more is an error. Zero is
+    /// rejected.
+    pub fn revocations(mut self, most: usize) -> Self {
+        self.max_revocations = Some(most);
+        self
+    }
+
     /// Sets the log and what connects this node to others; default: one node, in memory.
     pub fn backplane(mut self, backplane: impl Backplane) -> Self {
         self.backplane = Some(Arc::new(backplane));
@@ -229,6 +238,7 @@ impl NotificationServiceBuilder {
         runtime.slots = Admission::of_service(self.connections_per_user);
         runtime.max_event_bytes = self.max_event_bytes.unwrap_or(MAX_EVENT_BYTES);
         runtime.decision_timeout = self.decision_timeout.unwrap_or(DECISION_TIMEOUT);
+        runtime.max_revocations = self.max_revocations.unwrap_or(MAX_REVOCATIONS);
         runtime.cursor_secret = cursor_secret;
         let origins = self.origins.unwrap_or_default();
         let service = NotificationService::new(registry, Some(runtime.clone()), origins, tickets);
@@ -253,6 +263,7 @@ impl NotificationServiceBuilder {
             ("decision_timeout", self.decision_timeout == Some(Duration::ZERO)),
             ("connections_per_user", self.connections_per_user == Some(0)),
             ("max_event_bytes", self.max_event_bytes == Some(0)),
+            ("revocations", self.max_revocations == Some(0)),
         ] {
             if is_zero {
                 return Err(Error::Config(format!("{field} is zero")));

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use realtime_core::spi::Log;
-use realtime_core::{CloseReason, Delivered, Error, EventId, Receipt, Result, RoomMembership, Target};
+use realtime_core::{CloseReason, ConnectionId, Delivered, Error, EventId, Receipt, Result, RoomMembership, Target};
 
 use crate::registry::Entry;
 use crate::send::ROOMS;
@@ -97,6 +98,53 @@ impl NotificationService {
             closing = closing.and_then(|closing| Ok(closing + closed?));
         }
         closing
+    }
+
+    /// Closes the connections of a user, in any tenant, with every provider on all nodes: the
+    /// client gets code 4000 with this text, of which the first 123 bytes count (the default one if
+    /// it is empty), and should not reconnect by itself. Returns how many were asked to close, as
+    /// [`NotificationService::close`] does.
+    ///
+    /// # Errors
+    /// Those of [`NotificationService::close`].
+    pub async fn disconnect_user(&self, user: &str, reason: impl Into<String>) -> Result<usize> {
+        self.close(Target::user(user), CloseReason::kicked(reason)).await
+    }
+
+    /// Closes the connections of one tenant's user, as [`NotificationService::disconnect_user`]
+    /// does.
+    ///
+    /// # Errors
+    /// Those of [`NotificationService::close`].
+    pub async fn disconnect_user_in(&self, tenant: &str, user: &str, reason: impl Into<String>) -> Result<usize> {
+        self.close(Target::user_in(tenant, user), CloseReason::kicked(reason)).await
+    }
+
+    /// Closes one connection, of whatever node, as [`NotificationService::disconnect_user`] does.
+    ///
+    /// # Errors
+    /// Those of [`NotificationService::close`].
+    pub async fn disconnect(&self, connection: ConnectionId, reason: impl Into<String>) -> Result<usize> {
+        self.close(Target::connection(connection), CloseReason::kicked(reason)).await
+    }
+
+    /// Revokes the token with this id ([`Identity::with_token_id`](realtime_core::Identity)) until
+    /// a time, on all nodes and whatever the provider: its connections are closed with code 4004,
+    /// and connections and refreshes with it are refused with 401, by nodes that start later too. A
+    /// time that has passed revokes nothing; of two revocations of a token the later end counts.
+    /// Each node compares the time with its own clock.
+    ///
+    /// Returns how many connections were asked to close, as [`NotificationService::close`] does.
+    ///
+    /// # Errors
+    /// [`Error::InvalidName`]; [`Error::NotAttached`] without a provider that reads the log;
+    /// [`Error::TooManyRevocations`] beyond
+    /// [`revocations`](crate::NotificationServiceBuilder::revocations), and [`Error::Backplane`]:
+    /// the token is not revoked. When only the record could not be appended, those of
+    /// [`NotificationService::close`]: the other nodes refuse the token within 30 seconds.
+    pub async fn revoke_token(&self, id: &str, until: SystemTime) -> Result<usize> {
+        let runtime = self.runtime().ok_or_else(|| Error::NotAttached { provider: None })?;
+        runtime.log.revoke_token(id, until, runtime.max_revocations).await
     }
 
     /// Returns the log, if a provider of this service is attached to it.

@@ -120,7 +120,7 @@ impl WsProvider {
     pub(crate) fn shared(&self) -> &Shared {
         self.shared.get_or_init(|| {
             let settings = Arc::new(Settings::new(&self.config, &self.router));
-            let router = self.router.clone().with_room_events();
+            let router = self.router.clone().with_room_events().with_refresh_event();
             let dispatcher = Dispatcher::new(self.config.dispatcher(), WsCodec, router);
             Shared { dispatcher, settings, sessions: TaskTracker::new() }
         })

@@ -60,7 +60,7 @@ test('api: names of 256 bytes are accepted', async () => {
 
 test('api: reserved event names are refused', async () => {
   for (const event of ['connected', 'cursor', 'lost', 'reconnect', 'error', 'open', 'ack', 'subscribe', 'unsubscribe', 'connect',
-    'connect_error', 'disconnect', 'disconnecting', 'newListener', 'removeListener']) {
+    'connect_error', 'disconnect', 'disconnecting', 'newListener', 'removeListener', 'closed', 'expiring']) {
     const error = await refused('POST', '/api/send', { ...send, event });
     assert.match(error.message, /reserved/);
   }

@@ -23,12 +23,13 @@ const named = (url, user) => {
 
 /** The parts of a page that an example uses, and a record of their use. */
 function page() {
-  const seen = { loaded: 0, shown: [], warned: [], waits: [] };
+  const seen = { loaded: 0, shown: [], warned: [], waits: [], tokens: 0 };
   return {
     seen,
     button: {},
     console: { ...console, log: (...said) => seen.warned.push(said), warn: (...said) => seen.warned.push(said) },
     loadState: () => { seen.loaded += 1; },
+    newToken: async () => `token ${seen.tokens += 1}`,
     show: (what) => seen.shown.push(what),
     setTimeout: (_, ms) => { seen.waits.push(ms); }, // never called: only the delay is checked
   };
@@ -39,7 +40,7 @@ function run(section, around) {
   new Function(...names, recipe(section))(...names.map((name) => around[name]));
 }
 
-function startSse(user) {
+function startSse(user, server = demo) {
   const around = page();
   const sources = [];
   class Source extends EventSource {
@@ -48,11 +49,11 @@ function startSse(user) {
       sources.push(this);
     }
   }
-  run('Server-Sent Events', { ...around, EventSource: Source, location: { href: demo.url } });
+  run('Server-Sent Events', { ...around, EventSource: Source, location: { href: server.url } });
   return { ...around, close: () => sources.forEach((source) => source.close()) };
 }
 
-function startWs(user) {
+function startWs(user, server = demo) {
   const around = page();
   const sockets = [];
   class Client extends WebSocket {
@@ -62,15 +63,15 @@ function startWs(user) {
       this.on('error', () => {}); // a close follows, as in a browser
     }
   }
-  run('WebSocket', { ...around, WebSocket: Client, location: { href: demo.wsUrl } });
+  run('WebSocket', { ...around, WebSocket: Client, location: { href: server.wsUrl } });
   return { ...around, close: () => sockets.forEach((socket) => socket.terminate()) };
 }
 
-function startSocket(user) {
+function startSocket(user, server = demo) {
   const around = page();
   let socket;
   const dial = ({ auth }) => {
-    socket = io(demo.url, { auth: (give) => auth((said) => give({ ...said, user })), forceNew: true });
+    socket = io(server.url, { auth: (give) => auth((said) => give({ ...said, user })), forceNew: true });
     return socket;
   };
   run('Socket.IO', { ...around, io: dial, token: undefined });
@@ -124,4 +125,20 @@ test('recipes: refused clients retry or report it', async () => {
   assert.deepEqual(socket.seen.warned[0].slice(0, 2), ['refused:', 'unauthorized']);
   assert.deepEqual([socket.seen.loaded, socket.seen.waits], [0, []]);
   socket.close();
+});
+
+test('recipes: credentials that end are refreshed', async () => {
+  const server = await startDemo('--token-life', '1');
+  const user = unique('ann');
+  const clients = [startSse(user, server), startWs(user, server), startSocket(user, server)];
+  // Each is told halfway, so that these are more than two lives.
+  for (const { seen } of clients) await until(() => seen.tokens >= 5, 'five tokens');
+  await server.send('sse', { room: 'dashboard' }, 'metric-update', { n: 1 });
+  await server.send('ws', { room: 'acme/general' }, 'chat:message', { n: 2 });
+  await server.send('socket', { room: 'public/news' }, 'said', { n: 3 });
+  for (const { seen } of clients) await until(() => seen.shown.length === 1, 'an event');
+  for (const { seen } of clients) assert.deepEqual([seen.loaded, seen.waits, seen.warned], [1, [], []]);
+  for (const transport of ['sse', 'ws', 'socket']) assert.equal((await server.stats(transport)).connected, 1, transport);
+  clients.forEach(({ close }) => close());
+  await server.stop();
 });

@@ -1,6 +1,6 @@
 // Socket.IO over a WebSocket, without its client library: events are (data, cursor), asks are
 // (data, ack). Reconnects with backoff.
-import { askedDelay, Link, LONGEST_WAIT, seconds } from './link.js';
+import { askedDelay, Link, LONGEST_WAIT, NEW_TOKEN, seconds } from './link.js';
 import { answerPacket, connectPacket, DISCONNECT, eventPacket, PONG, SocketIoReader } from './socketio-wire.js';
 
 const FIRST_WAIT = 500;
@@ -106,6 +106,7 @@ export class SocketIoLink extends Link {
     } else {
       this.#keepCursor(cursor);
       if (event === 'reconnect') this.#asked = askedDelay(data);
+      if (event === 'expiring') this.send('refresh', { token: NEW_TOKEN });
       this.on.event({ event, data, cursor, answer });
     }
   }

@@ -1,7 +1,13 @@
 // Server-Sent Events over fetch: unlike EventSource it shows events of any name, and why a stream
 // was refused.
 import { SseParser } from './sse-parser.js';
-import { decode, Link, LONGEST_WAIT, pause, refusal, seconds } from './link.js';
+import { decode, Link, LONGEST_WAIT, NEW_TOKEN, pause, refusal, seconds } from './link.js';
+
+/** Refreshes the login of a stream; if it fails, the stream ends and is opened again. */
+function refresh(connectionId) {
+  const body = JSON.stringify({ connectionId, token: NEW_TOKEN });
+  fetch('/sse/refresh', { method: 'POST', body }).catch(() => {});
+}
 
 export class SseLink extends Link {
   #run = null;
@@ -54,6 +60,7 @@ export class SseLink extends Link {
   }
 
   async #read(response, signal, on) {
+    let connection;
     const parser = new SseParser({
       retry: on.retry,
       id: (id) => this.#keepCursor(id),
@@ -61,11 +68,13 @@ export class SseLink extends Link {
         const value = decode(data);
         if (event === 'connected') {
           on.welcome();
+          connection = value?.connectionId;
           this.#keepCursor(id || value?.cursor);
           this.on.welcome(value ?? {});
           return;
         }
         this.#keepCursor(id);
+        if (event === 'expiring') refresh(connection);
         this.on.event({ event, data: value, cursor: id });
       },
     });

@@ -1,6 +1,6 @@
 // The raw WebSocket: JSON messages {"type","payload","id"}, answers to asks, and reconnecting with
 // backoff.
-import { askedDelay, decode, Link, LONGEST_WAIT, seconds } from './link.js';
+import { askedDelay, decode, Link, LONGEST_WAIT, NEW_TOKEN, seconds } from './link.js';
 
 const FIRST_WAIT = 500;
 
@@ -84,6 +84,7 @@ export class WsLink extends Link {
     this.#keepCursor(id);
     if (type === 'cursor') return;
     if (type === 'reconnect') this.#asked = askedDelay(payload);
+    if (type === 'expiring') this.send('refresh', { token: NEW_TOKEN });
     const answer = ack === undefined || type === 'ack' ? undefined : (value) => {
       if (socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify({ type: 'ack', ack, payload: value }));
     };

@@ -8,6 +8,9 @@
 /** The longest delay between two attempts, in milliseconds; short, because a user watches. */
 export const LONGEST_WAIT = 4_000;
 
+/** The token that refreshes a login, when the server says that it ends; any will do here. */
+export const NEW_TOKEN = 'again';
+
 /** A name that no other link has: 24 hexadecimal digits. */
 export function linkId() {
   return [...crypto.getRandomValues(new Uint8Array(12))].map((byte) => byte.toString(16).padStart(2, '0')).join('');

@@ -35,6 +35,10 @@ pub(crate) struct Args {
     /// The name of this node, by which `/readyz` and `/api/nodes` show it; default: its random id.
     #[arg(long, value_name = "NAME")]
     pub(crate) node: Option<String>,
+    /// End each login after this many seconds, unless its client refreshes it; the page does, when
+    /// it is told. Default: logins do not end.
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) token_life: Option<u16>,
     /// Keep the log in this directory, so that clients resume after a restart. A process that still
     /// has the directory is waited for, for up to 30 seconds.
     #[arg(long, value_name = "DIRECTORY")]
@@ -70,6 +74,10 @@ impl Args {
             drain = drain.with_reconnect_within(RECONNECT);
         }
         self.hold.map_or(drain, |hold| drain.with_hold(seconds(hold)))
+    }
+
+    pub(crate) fn token_life(&self) -> Option<Duration> {
+        self.token_life.map(|seconds| Duration::from_secs(seconds.into()))
     }
 
     /// Gives the service its log: in the directory, in NATS or in Redis, if one of them is named.

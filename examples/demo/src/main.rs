@@ -69,7 +69,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
             // Short, so that a client that waits at its user's limit sees the timeout.
             SocketIoConfig::default().with_window(window).with_connect_timeout(Duration::from_secs(10)),
         ))
-        .authenticator(auth::from_query)
+        .authenticator(auth::from_query(args.token_life()))
         .room_policy(AllowRooms)
         .build()
         .await?;

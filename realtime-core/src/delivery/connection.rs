@@ -6,6 +6,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::admission::limits::Ticket;
 use crate::admission::work::Work;
+use crate::delivery::credentials::Credentials;
 use crate::delivery::cuts::InFlight;
 use crate::delivery::outbox::Outbox;
 use crate::inbound::inbox::Inbox;
@@ -21,7 +22,10 @@ use crate::values::target::Target;
 
 /// One live connection, as its node sees it.
 pub(crate) struct Connection<F> {
+    /// The identity in it is the first one: its user and tenant stay.
     pub(crate) info: ConnectionInfo,
+    /// The credentials, if they can end.
+    pub(crate) credentials: Option<Box<Credentials>>,
     /// The client's previous connection, if this one resumes from it.
     pub(crate) former: Option<ConnectionId>,
     pub(crate) connected_at: Instant,
@@ -56,6 +60,19 @@ pub(crate) struct Lease {
 }
 
 impl<F: Frame> Connection<F> {
+    /// Returns the metadata with the current identity.
+    pub(crate) fn current_info(&self) -> ConnectionInfo {
+        match &self.credentials {
+            Some(credentials) => ConnectionInfo { identity: credentials.identity(), ..self.info.clone() },
+            None => self.info.clone(),
+        }
+    }
+
+    /// Returns the number of the current identity, from 0 on.
+    pub(crate) fn identity_version(&self) -> u64 {
+        self.credentials.as_ref().map_or(0, |credentials| credentials.version())
+    }
+
     /// Returns whether a target's tenant and exceptions let this connection through.
     pub(crate) fn is_addressed_by(&self, target: &Target) -> bool {
         target.admits(self.info.id, &self.info.identity) && self.former.is_none_or(|former| !target.excludes(former))
@@ -82,8 +99,13 @@ impl<F: Frame> Connection<F> {
     /// Asks the session to close the connection, which first reads the window up to `last_call` if
     /// it is behind; returns `false` if it was asked before.
     pub(crate) fn close_after(&self, last_call: Position, reason: CloseReason) -> bool {
+        self.close_with(last_call, reason, None)
+    }
+
+    /// Asks the session to close the connection after a last frame, as [`Connection::close`] does.
+    pub(crate) fn close_with(&self, last_call: Position, reason: CloseReason, farewell: Option<F>) -> bool {
         let keeps_inbound = reason.keeps_inbound();
-        let is_first = self.outbox.close(reason, last_call);
+        let is_first = self.outbox.close_with(reason, last_call, farewell);
         if is_first {
             if !keeps_inbound && let Some(inbox) = self.inbox.get() {
                 // Here and not in the session, which may not notice the close for some time.

@@ -9,9 +9,11 @@ mod ahead;
 mod ask;
 mod context;
 mod elsewhere;
+mod expiry;
 mod guard;
 mod life;
 mod owner;
+mod refresh;
 mod register;
 mod rooms;
 mod running;
@@ -23,6 +25,7 @@ mod worker;
 use crate::admission::limits::Admission;
 use crate::delivery::asks::Asks;
 use crate::delivery::connection::Connection;
+use crate::delivery::expiries::Expiries;
 use crate::delivery::hub::Hub;
 use crate::delivery::window::Window;
 use crate::log::record::Providers;
@@ -89,6 +92,8 @@ pub struct Shared<C: Codec> {
     /// This provider alone, as a record's providers.
     only: Providers,
     running: Running,
+    /// The connections whose credentials end.
+    expiries: Expiries<C::Frame>,
     /// Set while rooms of absent users are being ended.
     ending: AtomicBool,
     /// Set once a room's event has been shown to everyone, which is logged once.
@@ -112,6 +117,7 @@ impl<C: Codec> Dispatcher<C> {
             filled: AtomicU64::new(0),
             asks: Mutex::default(),
             running: Running::default(),
+            expiries: Expiries::default(),
             ending: AtomicBool::new(false),
             widened: AtomicBool::new(false),
         })
@@ -203,7 +209,7 @@ impl<C: Codec> Dispatcher<C> {
     }
 
     fn close_here(&self, target: &Target, reason: &CloseReason) -> usize {
-        self.hub.matching(target).iter().filter(|connection| connection.close(reason.clone())).count()
+        self.hub.matching(target).iter().filter(|connection| self.end(connection, reason)).count()
     }
 
     /// Returns the event for a client that the records between two positions are gone.
@@ -284,8 +290,9 @@ impl<C: Codec> Dispatcher<C> {
         for connection in self.hub.everyone().iter() {
             if connection.outbox.has_stalled(now, self.config.delivery.write_stall) {
                 self.disconnect_stuck(connection, CloseReason::WRITE_STALL);
-            } else if connection.info.identity.is_expired(clock) {
-                connection.close(CloseReason::EXPIRED);
+            } else if connection.credentials.as_ref().is_some_and(|credentials| credentials.is_expired(clock)) {
+                // By the clock of the wall, which goes on while the machine is suspended.
+                self.end(connection, &CloseReason::EXPIRED);
             }
         }
         self.window.expire(now);

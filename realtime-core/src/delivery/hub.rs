@@ -140,6 +140,11 @@ impl<F: Frame> Hub<F> {
         Some(presence.with_rooms(index.entered(id).map(|room| &**room)))
     }
 
+    /// Returns a connection that is registered.
+    pub(crate) fn find(&self, id: ConnectionId) -> Option<Arc<Connection<F>>> {
+        self.lock().find(id).cloned()
+    }
+
     /// Returns whether a connection is in a room now, entered by itself or joined by its user.
     pub(crate) fn is_in(&self, id: ConnectionId, room: &str) -> bool {
         self.lock().is_in(id, room)

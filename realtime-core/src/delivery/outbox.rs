@@ -58,7 +58,7 @@ pub(crate) struct State<F> {
     pub(crate) pass: Pass,
     pub(crate) counts: Counts,
     /// Set once the connection is to be closed.
-    closing: Option<Closing>,
+    closing: Option<Box<Closing<F>>>,
     pub(crate) mode: Mode,
     /// Durable frames with their positions, only while live.
     queue: Lane<Queued<F>>,
@@ -75,10 +75,12 @@ pub(crate) struct State<F> {
 
 /// The close of a connection.
 #[derive(Debug)]
-struct Closing {
+struct Closing<F> {
     reason: CloseReason,
     /// The position up to which a connection that is behind still reads after the close.
     last_call: Position,
+    /// The last frame, which says why.
+    farewell: Option<F>,
 }
 
 /// The way a connection gets durable frames, with its position in the log.
@@ -231,11 +233,16 @@ impl<F: Frame> Outbox<F> {
     /// stays. Returns whether the outlet must be woken, which includes a session that is not idle:
     /// it may wait in a write that never ends.
     pub(crate) fn close(&self, reason: CloseReason, last_call: Position) -> bool {
+        self.close_with(reason, last_call, None)
+    }
+
+    /// Marks the outbox closed as [`Outbox::close`] does; what is taken ends with this frame.
+    pub(crate) fn close_with(&self, reason: CloseReason, last_call: Position, farewell: Option<F>) -> bool {
         let mut state = self.lock();
         if state.closing.is_some() {
             return false;
         }
-        state.closing = Some(Closing { reason, last_call });
+        state.closing = Some(Box::new(Closing { reason, last_call, farewell }));
         state.note_waiting();
         state.idle = false;
         drop(state);
@@ -266,6 +273,7 @@ impl<F: Frame> Outbox<F> {
         let mut state = self.lock();
         state.queue = Lane::new();
         state.side = Lane::new();
+        state.take_farewell();
         state.waiting_since = None;
     }
 
@@ -372,6 +380,11 @@ impl<F: Frame> State<F> {
     /// Returns whether a connection that is behind at this position reads on.
     pub(crate) fn reads_on(&self, position: Position) -> bool {
         self.closing.as_ref().is_none_or(|closing| position < closing.last_call)
+    }
+
+    /// Takes the last frame of a connection that closes, if it has one.
+    pub(crate) fn take_farewell(&mut self) -> Option<F> {
+        self.closing.as_mut()?.farewell.take()
     }
 
     pub(crate) fn close_reason(&self) -> Option<&CloseReason> {

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
 use crate::delivery::room_membership::room_membership;
@@ -13,6 +14,7 @@ use crate::log::feed::{Beginning, Feed, Placed, Wakes};
 use crate::log::handle::Log;
 use crate::log::presence::Presence;
 use crate::log::record::{Body, Providers};
+use crate::log::refresh::RefreshOutcome;
 use crate::traits::broadcast::{RealtimeBroadcast, RoomMembership, SocketIoBroadcast};
 use crate::traits::provider::RealtimeProvider;
 use crate::traits::runtime::Runtime;
@@ -31,6 +33,7 @@ use crate::values::position::Position;
 use crate::values::receipt::{Delivered, Receipt};
 use crate::values::stats::Stats;
 use crate::values::target::{Scope, Target};
+use crate::values::token::Token;
 
 /// A provider without connections, by whose name a process that only publishes reaches the
 /// connections of other nodes: sends, asks, joins and closes are those of the provider with that
@@ -266,6 +269,14 @@ impl Feed for Shared {
 
     fn close(&self, _: &Target, _: &CloseReason) -> usize {
         0
+    }
+
+    fn revoke(&self, _: &str) -> usize {
+        0
+    }
+
+    fn refresh(&self, _: ConnectionId, _: Token) -> Option<BoxFuture<'static, RefreshOutcome>> {
+        None
     }
 }
 

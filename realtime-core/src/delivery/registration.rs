@@ -140,6 +140,11 @@ impl<C: Codec> Registration<C> {
             }
             _ if batch.has_frames() => ControlFlow::Break(if state.rest() { Take::Last } else { Take::Frames }),
             _ => {
+                if let Some(farewell) = state.take_farewell() {
+                    state.count_out(1, farewell.size());
+                    batch.frames.push(farewell);
+                    return ControlFlow::Break(Take::Frames);
+                }
                 if let Some(reason) = state.close_reason() {
                     return ControlFlow::Break(Take::Closed(reason.clone()));
                 }

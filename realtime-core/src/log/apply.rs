@@ -138,6 +138,8 @@ impl Shared {
         for feed in feeds.iter().filter(|feed| feed.applied().next() < position) {
             tracing::warn!(provider = feed.provider(), %position, "the log has a gap");
             feed.jump(position.previous());
+            // One of the missing records may have been a revocation.
+            self.revocations.request_load();
         }
         let record = match record.decode() {
             Ok(record) => record,
@@ -190,7 +192,7 @@ impl Shared {
                 });
                 self.report_ask(record, &ask, acks);
             }
-            Body::Close { .. } if is_awaited => {
+            Body::Close { .. } | Body::Revoke(_) if is_awaited => {
                 let receipt = self.apply_to_feeds(position, record, Origin::elsewhere(record.id, None), feeds, wakes);
                 self.report_closed(record, receipt.delivered.map_or(0, |delivered| delivered.matched));
             }
@@ -211,6 +213,10 @@ impl Shared {
         wakes: &mut Wakes,
     ) -> Receipt {
         let (seen, mark) = (Instant::now(), Mark::of(record.id));
+        if let Body::Revoke(revocation) = &record.body {
+            // Before connections are looked for: one that is registered later finds it.
+            self.revocations.add(revocation);
+        }
         let placed = Placed { position, mark, record, ours, ask, seen, sent, cursor: OnceCell::new() };
         let mut receipt = Receipt::new(record.id, Some(position), Some(Delivered::default()));
         for feed in feeds.iter().filter(|feed| feed.applied() < position) {

@@ -14,6 +14,7 @@ use crate::values::event_id::EventId;
 use crate::values::log_size::LogSize;
 use crate::values::node::NodeId;
 use crate::values::position::Position;
+use crate::values::revocation::Revocation;
 
 /// Batches of records, oldest first and without a gap.
 pub type Tail = BoxStream<'static, Result<Vec<Entry>>>;
@@ -106,6 +107,26 @@ pub trait Backplane: Send + Sync + 'static {
     /// [`crate::Error::Backplane`].
     async fn rooms(&self, at: Position) -> Result<RoomTable>;
 
+    /// Stores that a token is revoked, beside the log and whatever its epoch; of two revocations of
+    /// a token the later end counts. Those that are over are forgotten.
+    ///
+    /// # Errors
+    /// [`crate::Error::TooManyRevocations`] when `most` others hold; [`crate::Error::Backplane`],
+    /// as by default for a backplane that cannot store them.
+    async fn revoke(&self, revocation: &Revocation, most: usize) -> Result<()> {
+        let _ = (revocation, most);
+        Err(Error::Backplane("this backplane does not store revoked tokens".into()))
+    }
+
+    /// Returns the revocations that are stored; by default none. Those that are over may be among
+    /// them.
+    ///
+    /// # Errors
+    /// [`crate::Error::Backplane`].
+    async fn revoked(&self) -> Result<Vec<Revocation>> {
+        Ok(Vec::new())
+    }
+
     /// Publishes a record to all nodes that subscribe now, this one included, or to one of them;
     /// may be lost.
     ///
@@ -173,6 +194,14 @@ impl<T: Backplane + ?Sized> Backplane for Arc<T> {
 
     async fn rooms(&self, at: Position) -> Result<RoomTable> {
         (**self).rooms(at).await
+    }
+
+    async fn revoke(&self, revocation: &Revocation, most: usize) -> Result<()> {
+        (**self).revoke(revocation, most).await
+    }
+
+    async fn revoked(&self) -> Result<Vec<Revocation>> {
+        (**self).revoked().await
     }
 
     async fn publish(&self, record: Arc<Record>, to: Option<NodeId>) -> Result<()> {

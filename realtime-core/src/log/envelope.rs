@@ -11,6 +11,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
 use crate::log::record::{Body, MAX_TIMEOUT, Providers, Record};
+use crate::log::refresh::RefreshAsk;
 use crate::log::report::{Item, Received, Report, Settled};
 use crate::values::ack::AckStatus;
 use crate::values::close::CloseReason;
@@ -20,10 +21,16 @@ use crate::values::event_id::EventId;
 use crate::values::member::Member;
 use crate::values::node::{NodeId, READS};
 use crate::values::position::Position;
+use crate::values::refreshed::Refreshed;
+use crate::values::refusal::{Refusal, RefusalKind};
+use crate::values::revocation::Revocation;
 use crate::values::target::Target;
+use crate::values::token::Token;
 
-/// The version of readers that the records of this build need.
+/// The version of readers that records need, except those of a later one.
 const NEEDS: u8 = 1;
+/// The version of readers that know revocations and refreshes.
+const NEEDS_CREDENTIALS: u8 = 2;
 /// The flag of a record without which a node holds the same as with it.
 const SKIPPABLE: u8 = 1;
 const PREFIX: usize = 1 + 1 + 4;
@@ -113,6 +120,28 @@ enum Kind<'a> {
         record: EventId,
         items: Option<u64>,
     },
+    Refresh {
+        request: EventId,
+        provider: Arc<str>,
+        connection: ConnectionId,
+        token: Arc<str>,
+    },
+    Refreshed {
+        request: EventId,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        left: Option<Duration>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        refused: Option<RefusalHeader>,
+    },
+    Revoke(Revocation),
+}
+
+#[derive(Serialize, Deserialize)]
+struct RefusalHeader {
+    code: String,
+    message: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    retry_after: Option<Duration>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -245,12 +274,22 @@ fn encode(record: &Record) -> Bytes {
             (Kind::Report { record: *record, first: *first, items }, None)
         }
         Body::Received(Received { record, items }) => (Kind::Received { record: *record, items: *items }, None),
+        Body::Refresh(RefreshAsk { request, provider, connection, token }) => {
+            let (provider, token) = (Arc::clone(provider), Arc::clone(&token.0));
+            (Kind::Refresh { request: *request, provider, connection: *connection, token }, None)
+        }
+        Body::Refreshed { request, outcome } => {
+            let refused = outcome.as_ref().err().map(RefusalHeader::from);
+            let left = outcome.as_ref().ok().and_then(|refreshed| refreshed.expires_in);
+            (Kind::Refreshed { request: *request, left, refused }, None)
+        }
+        Body::Revoke(revocation) => (Kind::Revoke(revocation.clone()), None),
     };
     let names = record.providers.names();
     let providers = names.map(|names| names.iter().map(|name| Borrowed(&**name)).collect());
     let header = Header { id: record.id, node: record.node, providers, kind };
     let mut bytes = BytesMut::with_capacity(PREFIX + 256 + payload.map_or(0, Payload::size));
-    bytes.put_u8(NEEDS);
+    bytes.put_u8(needs(&record.body));
     bytes.put_u8(if record.body.is_skippable() { SKIPPABLE } else { 0 });
     bytes.put_u32(0);
     // The header holds strings, numbers and times, all of which have a JSON form.
@@ -337,9 +376,40 @@ pub(crate) fn decode(bytes: &Bytes) -> Result<Record, EnvelopeError> {
             Body::Report(Report { record, first, items })
         }
         Kind::Received { record, items } => Body::Received(Received { record, items }),
+        Kind::Refresh { request, provider, connection, token } => {
+            Body::Refresh(RefreshAsk { request, provider, connection, token: Token(token) })
+        }
+        Kind::Refreshed { request, left, refused } => {
+            let outcome = refused.map_or(Ok(Refreshed::new(left)), |refused| Err(refused.into_refusal()));
+            Body::Refreshed { request, outcome }
+        }
+        Kind::Revoke(revocation) => Body::Revoke(revocation),
     };
     let providers = providers.map_or(Providers::ALL, |names| Providers::named(names.iter().map(|name| &**name)));
     Ok(Record::new(id, node, providers, body))
+}
+
+/// Returns the version of readers that a record needs.
+fn needs(body: &Body) -> u8 {
+    match body {
+        Body::Refresh(_) | Body::Refreshed { .. } | Body::Revoke(_) => NEEDS_CREDENTIALS,
+        _ => NEEDS,
+    }
+}
+
+impl From<&Refusal> for RefusalHeader {
+    fn from(refusal: &Refusal) -> Self {
+        let (code, message) = (refusal.kind().code().to_owned(), refusal.message().to_owned());
+        Self { code, message, retry_after: refusal.retry_after() }
+    }
+}
+
+impl RefusalHeader {
+    fn into_refusal(self) -> Refusal {
+        let kind = RefusalKind::of_code(&self.code).unwrap_or(RefusalKind::Internal);
+        let refusal = Refusal::new(kind, self.message);
+        self.retry_after.map_or(refusal.clone(), |after| refusal.with_retry_after(after))
+    }
 }
 
 impl From<&Member> for MemberHeader {
@@ -357,93 +427,4 @@ impl From<MemberHeader> for Member {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::values::inbound::InboundPayload;
-
-    fn record(body: Body) -> Record {
-        Record::new(EventId::random(), NodeId::random(), Providers::one("a\"b"), body)
-    }
-
-    fn all() -> Vec<Record> {
-        let id = crate::values::connection::ConnectionId::random();
-        let target = Target::room_in("acme", "räume").except_connection(id).except_user("u").except_user_in("t", "v");
-        let event = Event::json("chat", "a\"\n\r\0b").unwrap();
-        let latest = Event::json("price", &1).unwrap().with_latest_key("a price");
-        let attached = Event::attached("f", &[0, 1], [Bytes::from_static(b"one"), Bytes::new()]).unwrap();
-        let to_all = |event| record(Body::Event { target: Target::all(), event, widen: false });
-        vec![
-            record(Body::Event { target: target.clone(), event: event.clone(), widen: true }),
-            to_all(Event::binary("b", vec![0, 255]).unwrap().as_volatile()),
-            to_all(attached),
-            to_all(latest),
-            record(Body::Ask { target, event, timeout: Duration::from_millis(1_500) }),
-            record(Body::Join { member: Member::bare("u"), room: "r".into() }),
-            record(Body::Join { member: Member::of_tenant("t", "u"), room: "r".into() }),
-            record(Body::Leave { member: Member::bare("u"), room: "r".into() }),
-            record(Body::Leave { member: Member::of_tenant("t", "u"), room: "r".into() }),
-            record(Body::Absent { member: Member::of_tenant("t", "u"), seen: Position::new(3) }),
-            record(Body::Close { target: Target::connection(id), reason: CloseReason::KICKED }),
-            record(Body::Check { members: [Member::bare("u"), Member::of_tenant("t", "v")].into() }),
-            record(Body::Present { member: Member::bare("u") }),
-            record(Body::Probe { member: Member::of_tenant("t", "u") }),
-            record(Body::Report(report(id))),
-            record(Body::Received(Received { record: EventId::random(), items: Some(3) })),
-            record(Body::Received(Received { record: EventId::random(), items: None })),
-        ]
-    }
-
-    /// A report with items of every kind; two with payloads, one with attached bytes.
-    fn report(connection: crate::values::connection::ConnectionId) -> Report {
-        let settled = |payload| {
-            let (provider, elapsed) = ("ws".into(), Duration::from_millis(5));
-            Item::Settled(Settled { connection, provider, status: AckStatus::Answered, elapsed, payload })
-        };
-        let attached = InboundPayload::with_attachments(r#"[{"_placeholder":true,"num":0}]"#, vec!["bytes".into()]);
-        let items = vec![
-            Item::Expected { connection, provider: "ws".into() },
-            settled(InboundPayload::json_text("[1]")),
-            settled(attached),
-            settled(InboundPayload::json_text("null")),
-            Item::Closed(7),
-            Item::End,
-        ];
-        Report { record: EventId::random(), first: 2, items }
-    }
-
-    #[test]
-    fn every_body_survives_its_bytes() {
-        for record in all() {
-            assert_eq!(decode(record.bytes()), Ok(record));
-        }
-    }
-
-    #[test]
-    fn providers_survive_encoding_whether_all_or_named() {
-        let mut record = record(Body::Join { member: Member::bare("u"), room: "r".into() });
-        record.providers = Providers::ALL;
-        assert_eq!(decode(record.bytes()), Ok(record));
-        assert!(
-            Providers::ALL.contains("ws")
-                && Providers::one("ws").contains("ws")
-                && !Providers::one("ws").contains("sse")
-        );
-    }
-
-    #[test]
-    fn truncated_or_unknown_envelope_is_an_error() {
-        for record in all() {
-            let bytes = record.bytes().clone();
-            let header_end = PREFIX + u32::from_be_bytes(bytes[LENGTH].try_into().unwrap()) as usize;
-            for end in 0..header_end {
-                assert_eq!(decode(&bytes.slice(..end)), Err(EnvelopeError::Malformed), "cut at {end}");
-            }
-            let mut newer = bytes.to_vec();
-            newer[..2].copy_from_slice(&[READS + 1, 0]);
-            assert_eq!(decode(&newer.clone().into()), Err(EnvelopeError::Version { needs: READS + 1 }));
-            newer[1] = SKIPPABLE;
-            assert_eq!(decode(&newer.into()), Err(EnvelopeError::Skippable { needs: READS + 1 }));
-        }
-        assert_eq!(decode(&Bytes::from_static(&[1, 0, 255, 255, 255, 255])), Err(EnvelopeError::Malformed));
-    }
-}
+mod tests;

@@ -4,11 +4,14 @@ use std::cell::OnceCell;
 use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
+
+use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
 use crate::log::backplane::LogState;
 use crate::log::presence::Presence;
 use crate::log::record::Record;
+use crate::log::refresh::RefreshOutcome;
 use crate::log::room_table::RoomTable;
 use crate::values::ack::Ask;
 use crate::values::close::CloseReason;
@@ -22,6 +25,7 @@ use crate::values::position::Position;
 use crate::values::receipt::{Delivered, Receipt};
 use crate::values::stamp::Stamp;
 use crate::values::target::Target;
+use crate::values::token::Token;
 
 /// One provider's side of the log: applies or skips each record. The methods from [`Feed::applied`]
 /// to [`Feed::tick`], and [`Feed::disconnect_all`], change with the log and are called under the
@@ -124,6 +128,12 @@ pub(crate) trait Feed: Send + Sync + 'static {
 
     /// Closes the current connections of a target; returns how many were notified.
     fn close(&self, target: &Target, reason: &CloseReason) -> usize;
+
+    /// Closes the current connections with this token; returns how many were notified.
+    fn revoke(&self, token: &str) -> usize;
+
+    /// Refreshes the credentials of a connection; `None` if the provider has no such connection.
+    fn refresh(&self, connection: ConnectionId, token: Token) -> Option<BoxFuture<'static, RefreshOutcome>>;
 }
 
 /// The part of a log before the position after which a provider reads it.

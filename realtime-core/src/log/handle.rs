@@ -97,7 +97,9 @@ impl Log {
             }
         }
         let filled = self.until_read(|| feed.is_ready());
-        tokio::time::timeout_at(deadline, filled).await.map_err(|_| unread())
+        tokio::time::timeout_at(deadline, filled).await.map_err(|_| unread())?;
+        // The records of those that come later are read by the tail.
+        shared.load_revocations().await
     }
 
     /// Waits until this holds; asked again whenever records have been read.
@@ -187,6 +189,7 @@ impl Shared {
                 let progress = Progress::new(applied.tip, found.last);
                 tokio::spawn(stop.clone().run_until_cancelled_owned(Arc::clone(self).follow(progress)));
                 tokio::spawn(stop.clone().run_until_cancelled_owned(Arc::clone(self).watch_health()));
+                tokio::spawn(stop.clone().run_until_cancelled_owned(Arc::clone(self).follow_revocations()));
                 tokio::spawn(stop.run_until_cancelled_owned(Arc::clone(self).follow_pipe(pipe)));
             }
         }

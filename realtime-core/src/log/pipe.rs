@@ -74,6 +74,8 @@ impl Shared {
                 tokio::spawn(async move { shared.publish_to(node, Body::Received(received)).await });
             }
             Body::Received(received) => self.received(*received),
+            Body::Refresh(ask) => self.answer_refresh(ask, record.node),
+            Body::Refreshed { request, outcome } => self.refreshed(*request, outcome),
             Body::Probe { member } => self.feeds().iter().for_each(|feed| feed.probe(member)),
             Body::Absent { .. }
             | Body::Ask { .. }
@@ -81,7 +83,8 @@ impl Shared {
             | Body::Close { .. }
             | Body::Join { .. }
             | Body::Leave { .. }
-            | Body::Present { .. } => tracing::debug!("the pipe delivered a record that belongs in the log"),
+            | Body::Present { .. }
+            | Body::Revoke(_) => tracing::debug!("the pipe delivered a record that belongs in the log"),
         }
     }
 }

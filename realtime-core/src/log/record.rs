@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::log::refresh::{RefreshAsk, RefreshOutcome};
 use crate::log::report::{Received, Report};
 use crate::values::close::CloseReason;
 use crate::values::event::Event;
@@ -12,6 +13,7 @@ use crate::values::event_id::EventId;
 use crate::values::member::Member;
 use crate::values::node::NodeId;
 use crate::values::position::Position;
+use crate::values::revocation::Revocation;
 use crate::values::target::Target;
 
 /// A record that a node appends to a log or publishes through the pipe: an event, an ask, a join, a
@@ -59,6 +61,12 @@ pub(crate) enum Body {
     Received(Received),
     /// The request to ask this user's connections for a sign of life. In the pipe only.
     Probe { member: Member },
+    /// The request to refresh the credentials of a connection. In the pipe only.
+    Refresh(RefreshAsk),
+    /// The answer to it. In the pipe only.
+    Refreshed { request: EventId, outcome: RefreshOutcome },
+    /// The revocation of a token, whose connections are closed.
+    Revoke(Revocation),
 }
 
 /// The longest timeout of an ask; longer ones are shortened to it.
@@ -140,7 +148,10 @@ impl Record {
             | Body::Event { .. }
             | Body::Probe { .. }
             | Body::Received(_)
-            | Body::Report(_) => None,
+            | Body::Refresh(_)
+            | Body::Refreshed { .. }
+            | Body::Report(_)
+            | Body::Revoke(_) => None,
         }
     }
 
@@ -156,7 +167,10 @@ impl Record {
 impl Body {
     /// Returns whether a node that cannot read the record holds the same without it.
     pub(crate) fn is_skippable(&self) -> bool {
-        matches!(self, Self::Probe { .. } | Self::Received(_) | Self::Report(_))
+        matches!(
+            self,
+            Self::Probe { .. } | Self::Received(_) | Self::Refresh(_) | Self::Refreshed { .. } | Self::Report(_)
+        )
     }
 }
 

@@ -15,7 +15,9 @@ use crate::log::directory::Directory;
 use crate::log::extent::Extent;
 use crate::log::feed::Feed;
 use crate::log::probes::Probes;
+use crate::log::refresh::Refreshes;
 use crate::log::report::Received;
+use crate::log::revocations::Revocations;
 use crate::log::stored::RecordError;
 use crate::values::ack::Ask;
 use crate::values::cursor::Epoch;
@@ -50,6 +52,9 @@ pub(crate) struct Shared {
     pub(super) probes: Probes,
     pub(super) extent: Arc<Extent>,
     pub(super) counters: LogCounters,
+    /// The refreshes that other nodes are asked for.
+    pub(super) refreshes: Refreshes,
+    pub(super) revocations: Revocations,
     /// `true` if this node only publishes: it has no connections, and does not read the log.
     pub(super) publishes: AtomicBool,
     /// The end of the log when this node began to read it: no other node awaits reports about
@@ -142,6 +147,8 @@ impl Shared {
             probes: Probes::default(),
             extent: Arc::default(),
             counters: LogCounters::default(),
+            refreshes: Refreshes::default(),
+            revocations: Revocations::default(),
             publishes: AtomicBool::new(false),
             first_read: AtomicU64::new(0),
             joining: tokio::sync::Mutex::default(),

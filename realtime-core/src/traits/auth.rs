@@ -1,3 +1,5 @@
+mod presented;
+
 use std::borrow::Cow;
 use std::future::Future;
 use std::net::IpAddr;

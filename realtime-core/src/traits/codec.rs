@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use crate::values::close::CloseReason;
@@ -55,5 +57,19 @@ pub trait Codec: Send + Sync + 'static {
         let delay = drain.reconnect_delay().as_millis() as u64;
         let value = serde_json::json!({ "delayMs": delay, "reason": reason.text() });
         self.event(&Event::protocol("reconnect", &value), None)
+    }
+
+    /// Encodes the notice that the connection's credentials end after this time; by default the
+    /// event `expiring` with `{"expiresInMs"}`.
+    fn expiring(&self, left: Duration) -> Self::Frame {
+        let value = serde_json::json!({ "expiresInMs": left.as_millis() as u64 });
+        self.event(&Event::protocol("expiring", &value), None)
+    }
+
+    /// Returns whether the transport's own close carries a code and a text, as by default. Without
+    /// it the last frame of a connection that the application or its credentials end is the event
+    /// `closed` with `{"code", "reason", "reconnect"}`.
+    fn has_close_codes(&self) -> bool {
+        true
     }
 }

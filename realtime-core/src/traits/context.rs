@@ -13,6 +13,7 @@ use crate::values::error::Result;
 use crate::values::identity::Identity;
 use crate::values::name::check_name;
 use crate::values::receipt::Receipt;
+use crate::values::refreshed::Refreshed;
 use crate::values::refusal::Refusal;
 use crate::values::states::States;
 use crate::values::target::Target;
@@ -33,6 +34,7 @@ pub(crate) trait Control: Sends {
     fn is_in(&self, room: &str) -> bool;
     fn rooms(&self) -> Option<Arc<dyn RoomMembership>>;
     fn close(&self, reason: CloseReason);
+    fn refresh<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Refreshed, Refusal>>;
 }
 
 #[derive(Clone)]
@@ -203,6 +205,20 @@ impl Context {
     #[must_use]
     pub fn rooms(&self) -> Option<Arc<dyn RoomMembership>> {
         self.0.control.rooms()
+    }
+
+    /// Asks the authenticator about this connection with another token, in the place where the
+    /// client presented the first one, and replaces expiry, claims and token id. The connection's
+    /// next handlers see the new identity; rooms and position stay.
+    ///
+    /// The event `refresh` does this, unless the application has a handler of that name.
+    ///
+    /// # Errors
+    /// A [`Refusal`], with which the connection stays as it was: the authenticator's;
+    /// [`crate::RefusalKind::IdentityChanged`] for the token of another user or tenant,
+    /// [`crate::RefusalKind::BadRequest`] for a connection whose credentials do not end.
+    pub async fn refresh(&self, token: &str) -> Result<Refreshed, Refusal> {
+        self.0.control.refresh(token).await
     }
 
     /// Closes this connection.

@@ -16,6 +16,7 @@ use crate::values::error::Result;
 use crate::values::event::Event;
 use crate::values::name::check_name;
 use crate::values::receipt::Receipt;
+use crate::values::refreshed::Refreshed;
 use crate::values::refusal::Refusal;
 use crate::values::states::States;
 use crate::values::target::Target;
@@ -24,7 +25,7 @@ impl Context {
     /// Creates a context without a live connection, for tests of handlers, hooks and policies:
     /// sends go to `broadcast`, even if they name a provider, [`Context::reply`] as a send to
     /// [`Target::connection`]. The context is in the rooms that it has entered, also by
-    /// [`Context::subscribe`], which asks no policy.
+    /// [`Context::subscribe`], which asks no policy; [`Context::refresh`] accepts any token.
     pub fn detached(connection: ConnectionInfo, broadcast: Arc<dyn RealtimeBroadcast>) -> Self {
         let control = Arc::new(Detached::new(Arc::clone(&broadcast)));
         Self::new(connection, ConnectionData::default(), States::default(), (broadcast, control))
@@ -77,4 +78,8 @@ impl Control for Detached {
     }
 
     fn close(&self, _: CloseReason) {}
+
+    fn refresh<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Refreshed, Refusal>> {
+        std::future::ready(Ok(Refreshed::new(None))).boxed()
+    }
 }

@@ -46,6 +46,8 @@ pub struct Runtime {
     pub slots: Arc<Admission>,
     /// The largest payload of an event in bytes, in addition to a provider's own limit.
     pub max_event_bytes: usize,
+    /// The most tokens that are revoked at a time.
+    pub max_revocations: usize,
     /// The secret from which the keys of cursors are derived; without one the log has the key.
     pub cursor_secret: Option<CursorSecret>,
     /// The longest time that the authenticator may take, and that the room policy may take for all
@@ -55,6 +57,9 @@ pub struct Runtime {
 
 /// The default of [`Runtime::decision_timeout`].
 pub const DECISION_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The default of [`Runtime::max_revocations`].
+pub const MAX_REVOCATIONS: usize = 10_000;
 
 impl Runtime {
     /// Creates a runtime in memory for anonymous clients, as a start for tests.
@@ -77,6 +82,7 @@ impl Runtime {
             hooks: Vec::new(),
             slots: Admission::of_service(Some(usize::MAX)),
             max_event_bytes: usize::MAX,
+            max_revocations: MAX_REVOCATIONS,
             cursor_secret: None,
             decision_timeout: DECISION_TIMEOUT,
         }

@@ -42,6 +42,8 @@ impl CloseReason {
     /// A write stall: the client took nothing for longer than `write_stall` while frames were
     /// waiting (4003).
     pub const WRITE_STALL: Self = Self::fixed(4003, "write stall", true);
+    /// A revoked token (4004); only another token is accepted.
+    pub const REVOKED: Self = Self::fixed(4004, "the token has been revoked", false);
 
     /// Creates a custom reason; codes 4000–4999 are free for applications (RFC 6455 §7.4.2).
     ///
@@ -51,6 +53,13 @@ impl CloseReason {
         let end = text.floor_char_boundary(123);
         text.truncate(end);
         Self { code, text: Cow::Owned(text), reconnect }
+    }
+
+    /// Creates the reason of a close by the application with a text of its own, or that of
+    /// [`CloseReason::KICKED`] if it is empty (4000); the client should not reconnect by itself.
+    pub fn kicked(text: impl Into<String>) -> Self {
+        let text = text.into();
+        if text.is_empty() { Self::KICKED } else { Self::new(Self::KICKED.code, text, false) }
     }
 
     /// Returns the code.

@@ -151,7 +151,7 @@ pub enum RoomDelivery {
 }
 
 /// The part of a provider's configuration that concerns delivery: capacity, outbox, window, event
-/// size and write stall.
+/// size, write stall and the notice before an expiry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeliveryConfig {
     pub(crate) limits: Limits,
@@ -159,6 +159,7 @@ pub struct DeliveryConfig {
     pub(crate) window: WindowConfig,
     pub(crate) max_event_bytes: usize,
     pub(crate) write_stall: Duration,
+    pub(crate) expiry_notice: Duration,
 }
 
 impl Default for DeliveryConfig {
@@ -169,6 +170,7 @@ impl Default for DeliveryConfig {
             window: WindowConfig::default(),
             max_event_bytes: 16 * 1024 * 1024,
             write_stall: Duration::from_secs(30),
+            expiry_notice: Duration::from_secs(60),
         }
     }
 }
@@ -185,6 +187,9 @@ setters! {
         with_max_event_bytes(max_event_bytes: usize);
         /// Sets how long a connection may make no progress while frames wait for it; default 30 s.
         with_write_stall(write_stall: Duration);
+        /// Sets how long before a connection's credentials end its client is told; default 60 s,
+        /// zero for never. Where they end sooner than twice that, it is told halfway.
+        with_expiry_notice(expiry_notice: Duration);
     }
 }
 
@@ -217,6 +222,12 @@ impl DeliveryConfig {
     #[must_use]
     pub fn write_stall(&self) -> Duration {
         self.write_stall
+    }
+
+    /// Returns how long before a connection's credentials end its client is told.
+    #[must_use]
+    pub fn expiry_notice(&self) -> Duration {
+        self.expiry_notice
     }
 }
 
@@ -267,7 +278,7 @@ impl DispatcherConfig {
     /// # Errors
     /// [`Error::Config`] that names the field.
     pub fn check(&self) -> Result<()> {
-        let DeliveryConfig { limits, outbox, window, max_event_bytes, write_stall } = self.delivery;
+        let DeliveryConfig { limits, outbox, window, max_event_bytes, write_stall, expiry_notice: _ } = self.delivery;
         let numbers = [
             ("limits.connections", limits.connections),
             ("limits.connections_per_user", limits.connections_per_user),

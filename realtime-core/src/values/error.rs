@@ -35,7 +35,7 @@ pub enum Error {
     /// characters).
     #[error("invalid {what} name: {reason}")]
     InvalidName {
-        /// The kind of name: `event`, `user`, `tenant`, `room`, `idempotency key`.
+        /// The kind of name: `event`, `user`, `tenant`, `room`, `token`, `idempotency key`.
         what: &'static str,
         /// The rule that is broken.
         reason: &'static str,
@@ -92,6 +92,12 @@ pub enum Error {
         /// The limit in bytes.
         limit: usize,
     },
+    /// A revocation beyond the number that may hold at a time: the token is not revoked.
+    #[error("{most} tokens are revoked already, which is the limit")]
+    TooManyRevocations {
+        /// The limit.
+        most: usize,
+    },
     /// A name that no provider has.
     #[error("unknown provider \"{name}\"; registered: {}", list(registered))]
     UnknownProvider {
@@ -129,6 +135,7 @@ impl Error {
             Self::Refused(refusal) => refusal.code(),
             Self::ReservedName { .. } => "reserved_name",
             Self::TooLarge { .. } => "too_large",
+            Self::TooManyRevocations { .. } => "too_many_revocations",
             Self::UnknownProvider { .. } => "unknown_provider",
             Self::Unsupported { .. } => "unsupported",
         }

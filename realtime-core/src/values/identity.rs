@@ -7,7 +7,7 @@ use crate::values::name::check_name;
 use crate::values::refusal::Refusal;
 
 /// The user and the tenant that a connection belongs to, the rooms that it is in, the application's
-/// claims about them, and the credential's id and expiry.
+/// claims about them, and the expiry and the id of the token that proves it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Identity {
     user: Option<Arc<str>>,
@@ -45,7 +45,8 @@ impl Identity {
         self
     }
 
-    /// Sets the id of the credential that the identity comes from, such as a token's `jti`.
+    /// Sets the id of the token that the user presented (`jti`), by which it can be revoked: 1–256
+    /// bytes, no control characters.
     #[must_use]
     pub fn with_token_id(mut self, id: impl AsRef<str>) -> Self {
         self.token_id = Some(id.as_ref().into());
@@ -108,7 +109,7 @@ impl Identity {
         self.expires_at
     }
 
-    /// Returns the id of the credential that the identity comes from, if it has one.
+    /// Returns the id of the token that the user presented, if it has one.
     #[must_use]
     pub fn token_id(&self) -> Option<&str> {
         self.token_id.as_deref()
@@ -140,9 +141,19 @@ impl Identity {
         self.tenant.as_ref()
     }
 
+    /// Returns whether the identity ends by itself, or can be revoked.
+    pub(crate) fn can_end(&self) -> bool {
+        self.expires_at.is_some() || self.token_id.is_some()
+    }
+
+    /// Returns whether another identity is that of the same user of the same tenant.
+    pub(crate) fn is_same_user(&self, other: &Self) -> bool {
+        (&self.user, &self.tenant) == (&other.user, &other.tenant)
+    }
+
     /// Rejects names that break the rules, and an identity that has expired.
     pub(crate) fn check(&self) -> Result<(), Refusal> {
-        for (what, name) in [("user", &self.user), ("tenant", &self.tenant)] {
+        for (what, name) in [("user", &self.user), ("tenant", &self.tenant), ("token", &self.token_id)] {
             if let Some(name) = name {
                 check_name(what, name).map_err(|error| Refusal::bad_request(error.to_string()))?;
             }

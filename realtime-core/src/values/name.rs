@@ -4,8 +4,9 @@ use crate::values::error::{Error, Result};
 pub const MAX_NAME_BYTES: usize = 256;
 
 /// The event names that belong to the protocol and are rejected in [`crate::Event`].
-pub const RESERVED_EVENTS: [&str; 15] = [
+pub const RESERVED_EVENTS: [&str; 17] = [
     "ack",
+    "closed",
     "connect",
     "connect_error",
     "connected",
@@ -13,6 +14,7 @@ pub const RESERVED_EVENTS: [&str; 15] = [
     "disconnect",
     "disconnecting",
     "error",
+    "expiring",
     "lost",
     "newListener",
     "open",

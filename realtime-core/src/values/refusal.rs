@@ -34,6 +34,8 @@ pub enum RefusalKind {
     Flood,
     /// A known identity without permission (403).
     Forbidden,
+    /// A refresh with the credentials of another user or tenant (403).
+    IdentityChanged,
     /// A failure on the server (500).
     Internal,
     /// Socket.IO: a namespace that does not exist (404).
@@ -42,12 +44,16 @@ pub enum RefusalKind {
     NodeLimit,
     /// A browser's origin that is not on the list (403).
     Origin,
+    /// A refresh while another one of the same connection is decided (409).
+    RefreshPending,
     /// A room, named by the client, that the room policy denies (403).
     Room,
     /// An unknown identity: no token, or an invalid one (401).
     Unauthorized,
     /// An authenticator or a room policy that did not answer in time (503).
     Unavailable,
+    /// A connection, named by a client, that no node has, or that belongs to another user (404).
+    UnknownConnection,
     /// A user at the limit of connections (429).
     UserLimit,
 }
@@ -62,16 +68,44 @@ impl RefusalKind {
             Self::Draining => "draining",
             Self::Flood => "flood",
             Self::Forbidden => "forbidden",
+            Self::IdentityChanged => "identity_changed",
             Self::Internal => "internal",
             Self::Namespace => "namespace",
             Self::NodeLimit => "node_limit",
             Self::Origin => "origin",
+            Self::RefreshPending => "refresh_pending",
             Self::Room => "room",
             Self::Unauthorized => "unauthorized",
             Self::Unavailable => "unavailable",
+            Self::UnknownConnection => "unknown_connection",
             Self::UserLimit => "user_limit",
         }
     }
+
+    /// Returns the kind with this word.
+    pub(crate) fn of_code(code: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.code() == code)
+    }
+
+    /// All kinds.
+    const ALL: [Self; 16] = [
+        Self::BadRequest,
+        Self::ConnectTimeout,
+        Self::Draining,
+        Self::Flood,
+        Self::Forbidden,
+        Self::IdentityChanged,
+        Self::Internal,
+        Self::Namespace,
+        Self::NodeLimit,
+        Self::Origin,
+        Self::RefreshPending,
+        Self::Room,
+        Self::Unauthorized,
+        Self::Unavailable,
+        Self::UnknownConnection,
+        Self::UserLimit,
+    ];
 
     /// Returns the HTTP status of this kind.
     #[must_use]
@@ -81,9 +115,10 @@ impl RefusalKind {
             Self::ConnectTimeout | Self::Draining | Self::NodeLimit | Self::Unavailable => {
                 http::StatusCode::SERVICE_UNAVAILABLE
             }
-            Self::Forbidden | Self::Origin | Self::Room => http::StatusCode::FORBIDDEN,
+            Self::Forbidden | Self::IdentityChanged | Self::Origin | Self::Room => http::StatusCode::FORBIDDEN,
             Self::Internal => http::StatusCode::INTERNAL_SERVER_ERROR,
-            Self::Namespace => http::StatusCode::NOT_FOUND,
+            Self::Namespace | Self::UnknownConnection => http::StatusCode::NOT_FOUND,
+            Self::RefreshPending => http::StatusCode::CONFLICT,
             Self::Unauthorized => http::StatusCode::UNAUTHORIZED,
             Self::UserLimit => http::StatusCode::TOO_MANY_REQUESTS,
         }
@@ -92,9 +127,14 @@ impl RefusalKind {
     /// Returns the setting of the server that decides, if there is one.
     const fn setting(self) -> Option<&'static str> {
         match self {
-            Self::BadRequest | Self::Draining | Self::Flood | Self::Internal => None,
+            Self::BadRequest
+            | Self::Draining
+            | Self::Flood
+            | Self::Internal
+            | Self::RefreshPending
+            | Self::UnknownConnection => None,
             Self::ConnectTimeout => Some("connect_timeout"),
-            Self::Forbidden | Self::Unauthorized => Some("authenticator"),
+            Self::Forbidden | Self::IdentityChanged | Self::Unauthorized => Some("authenticator"),
             Self::Namespace => Some("SocketIoProvider::io"),
             Self::NodeLimit => Some("limits.connections"),
             Self::Origin => Some("origins"),

@@ -63,7 +63,8 @@ pub struct Stats {
     pub overdue: u64,
     /// The number of messages from clients that were answered with an error, by its code.
     pub rejected: BTreeMap<String, u64>,
-    /// The number of connections rejected, by reason.
+    /// The number of connections rejected, and of refreshes that came by a request of their own, by
+    /// reason.
     pub refused: BTreeMap<String, u64>,
     /// The number of connections closed, by the code of their [`crate::CloseReason`].
     pub closed: BTreeMap<u16, u64>,

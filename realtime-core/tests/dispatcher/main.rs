@@ -12,6 +12,7 @@ mod away;
 mod behind;
 mod closes;
 mod conformance;
+mod credentials;
 mod cursors;
 mod directory;
 mod drain;

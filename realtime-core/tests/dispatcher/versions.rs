@@ -18,7 +18,7 @@ const SKIPPABLE: u8 = 1;
 /// Returns the entry as a newer node would have written it: for readers of a later version.
 fn newer(mut entry: Entry, flags: u8) -> Entry {
     let mut bytes = entry.record.bytes().to_vec();
-    (bytes[0], bytes[1]) = (bytes[0] + 1, flags);
+    (bytes[0], bytes[1]) = (u8::MAX, flags);
     entry.record = Stored::Bytes(Bytes::from(bytes));
     entry
 }

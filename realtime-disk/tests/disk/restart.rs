@@ -1,6 +1,6 @@
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use realtime_core::spi::{AppendError, Backplane, Position, Record, RepeatKey, RoomTable};
+use realtime_core::spi::{AppendError, Backplane, Position, Record, RepeatKey, Revocation, RoomTable};
 use realtime_core::{Error, EventId};
 use realtime_disk::{DiskBackplane, DiskConfig, SyncMode};
 use realtime_testkit::in_time;
@@ -213,4 +213,29 @@ async fn log_without_rooms_has_none() {
     assert_eq!(log.rooms(Position::new(1)).await.unwrap(), RoomTable::default());
     let entry = log.range(Position::START, 1).await.unwrap().remove(0);
     assert_eq!(text(&entry), "1");
+}
+
+#[tokio::test]
+async fn revoked_token_is_known_after_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = open(directory.path());
+    let revocation = |token, seconds| Revocation::new(token, SystemTime::now() + Duration::from_secs(seconds));
+    log.revoke(&revocation("brief", 1), 10).await.unwrap();
+    log.revoke(&revocation("a", 600), 10).await.unwrap();
+    let longer = revocation("a", 900);
+    log.revoke(&longer, 10).await.unwrap();
+    drop(log);
+    let log = open(directory.path());
+    assert_eq!(log.revoked().await.unwrap().len(), 2);
+    in_time("the end of the brief one", async {
+        while log.revoke(&revocation("b", 600), 2).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+    drop(log);
+    let mut stored = open(directory.path()).revoked().await.unwrap();
+    stored.sort_by(|one, other| one.token.cmp(&other.token));
+    assert_eq!(stored.iter().map(|stored| &*stored.token).collect::<Vec<_>>(), ["a", "b"]);
+    assert_eq!(stored[0], longer);
 }

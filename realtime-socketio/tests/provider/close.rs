@@ -24,6 +24,8 @@ async fn final_close_sends_disconnect_and_others_close_transport() {
             for n in 0..150 {
                 assert_eq!(client.event("n").await, n);
             }
+            let said = json!({"code": reason.code(), "reason": reason.text(), "reconnect": !is_final});
+            assert_eq!(client.event("closed").await, said);
             let last = in_time("the close", client.next()).await;
             assert_eq!(last.is_ok_and(|message| message.kind == 1), is_final, "{transport:?} {reason}");
             client.closed().await;

@@ -133,6 +133,7 @@ async fn kicked(server: &Server, transport: Transport, own: bool) -> Client {
     }
     client.enter(&json!({"user": "ann"})).await;
     server.provider.close(Target::user("ann"), CloseReason::KICKED).await.unwrap();
+    assert_eq!(client.event("closed").await["code"], 4000);
     let disconnect = client.message().await;
     assert_eq!((disconnect.namespace.as_str(), disconnect.kind), ("/", 1));
     client
@@ -209,6 +210,7 @@ async fn kick_with_full_channel_leaves_custom_namespaces_connected() {
             let message = client.message().await;
             match message.namespace.as_str() {
                 "/own" => filled += 1,
+                _ if message.kind == 2 => assert_eq!(message.name(), "closed"),
                 _ => break message,
             }
         };

@@ -11,6 +11,7 @@ mod interrupted;
 mod limits;
 mod own_route;
 mod pipelined;
+mod refresh;
 mod refusals;
 mod resume;
 mod slow;

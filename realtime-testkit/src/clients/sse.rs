@@ -36,6 +36,21 @@ impl SseClient {
         }
     }
 
+    /// Refreshes the credentials of a connection with `POST` beside the stream, and returns the
+    /// status and the body of the answer.
+    ///
+    /// # Panics
+    /// If the server cannot be reached, or does not answer with JSON.
+    pub async fn refresh_credentials(&self, connection: &str, token: &str) -> (u16, serde_json::Value) {
+        let stream = self.dialer.url.split('?').next().unwrap_or_default();
+        let body = serde_json::json!({ "connectionId": connection, "token": token }).to_string();
+        let answer = self.http.post(format!("{}/refresh", stream.trim_end_matches('/'))).body(body).send().await;
+        let answer = answer.expect("the server can be reached");
+        let status = answer.status().as_u16();
+        let text = answer.text().await.expect("a body");
+        (status, serde_json::from_str(&text).unwrap_or_else(|_| panic!("expected json, got {text:?}")))
+    }
+
     /// Returns the next event; comments and bare ids are skipped.
     ///
     /// # Errors

@@ -1,4 +1,5 @@
 mod pipe;
+mod revoked;
 mod rooms;
 mod steps;
 
@@ -47,6 +48,8 @@ macro_rules! backplane_conformance {
             records_keep_their_ids,
             renewal_after_loss_begins_an_epoch_with_its_own_key,
             renewal_without_loss_changes_nothing,
+            revocations_are_bounded_and_end,
+            revocations_are_those_of_all_nodes,
             rooms_are_those_at_a_position,
             rooms_outlive_their_records,
             state_has_epoch_and_extent,
@@ -66,6 +69,7 @@ pub mod tests {
 
     use super::BackplaneUnderTest;
     pub use super::pipe::*;
+    pub use super::revoked::*;
     pub use super::rooms::*;
     use super::steps::{
         append, append_as, append_with, assert_gapless_after, key, read, record_of, renew, state_of, text, texts,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use realtime_core::ConnectionId;
 use serde_json::Value;
 
 use super::{ClientUnderTest, Ended, Received, Refused, Visitor};
@@ -68,6 +69,12 @@ impl ClientUnderTest for SseClient {
                 Err(error) => panic!("expected an event or a close, got: {error}"),
             }
         }
+    }
+
+    async fn refresh(&mut self, connection: ConnectionId, token: &str) -> Option<Result<Value, String>> {
+        let (status, answer) = self.refresh_credentials(&connection.to_string(), token).await;
+        let code = || answer["error"]["code"].as_str().unwrap_or_default().to_owned();
+        Some(if status == 200 { Ok(answer) } else { Err(code()) })
     }
 }
 

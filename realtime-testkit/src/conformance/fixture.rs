@@ -207,6 +207,41 @@ impl<C: ClientUnderTest> Peer<C> {
         }
     }
 
+    /// Reads until the connection is closed; returns what was received before.
+    pub(crate) async fn read_to_end(&mut self) -> (Vec<Received>, Ended) {
+        let mut events = Vec::new();
+        loop {
+            match in_time("a close", self.client.next()).await {
+                Ok(received) => events.push(received),
+                Err(ended) => return (events, ended),
+            }
+        }
+    }
+
+    /// Refreshes the client's credentials by an event; returns the notes that it received before
+    /// the answer, and the answer or the error's code.
+    pub(crate) async fn refresh_by_event(&mut self, token: &str) -> (Vec<Value>, Result<Value, String>) {
+        const ACK: u64 = 77;
+        self.send("refresh", json!({ "token": token }), Some(ACK)).await;
+        let mut notes = Vec::new();
+        loop {
+            let received = self.next().await;
+            match received.name.as_str() {
+                "note" => notes.push(received.payload),
+                "ack" if received.ack == Some(ACK) => return (notes, Ok(received.payload)),
+                "error" if received.ack == Some(ACK) => {
+                    return (notes, Err(received.payload["code"].as_str().unwrap_or_default().to_owned()));
+                }
+                _ => panic!("expected an answer to the refresh, got {received:?}"),
+            }
+        }
+    }
+
+    /// Refreshes the client's credentials by a request; `None` where clients cannot.
+    pub(crate) async fn refresh_by_request(&mut self, token: &str) -> Option<Result<Value, String>> {
+        in_time("an answer", self.client.refresh(self.id, token)).await
+    }
+
     pub(crate) async fn send(&mut self, name: &str, payload: Value, ack: Option<u64>) {
         in_time("a send", self.client.send(name, &payload, ack)).await;
     }

@@ -3,6 +3,7 @@
 mod acks;
 mod addressing;
 mod closing;
+mod credentials;
 mod events;
 mod forged;
 mod inbound;
@@ -14,6 +15,7 @@ mod rooms;
 pub use acks::*;
 pub use addressing::*;
 pub use closing::*;
+pub use credentials::*;
 pub use events::*;
 pub use forged::*;
 pub use inbound::*;
@@ -41,15 +43,19 @@ macro_rules! provider_conformance {
             binary_events_arrive_or_are_refused,
             burst_keeps_its_order,
             burst_of_many_publishers_has_one_order,
+            client_is_told_before_its_identity_expires,
             clients_enter_and_leave_rooms_by_events,
             close_all,
             close_one_connection,
             close_user,
+            close_with_a_text_of_the_application,
             connected_is_the_first_event,
             connection_closes_when_its_identity_expires,
             disconnect_by_the_client_runs_the_hooks,
+            events_flow_while_credentials_are_refreshed,
             failing_handlers_answer_with_an_error,
             handlers_answer_in_order,
+            handlers_see_the_refreshed_identity,
             idempotency_key_delivers_once,
             invalid_identity_is_refused,
             invalid_names_are_refused,
@@ -61,10 +67,13 @@ macro_rules! provider_conformance {
             limit_of_one_user_holds_for_concurrent_connects,
             lost_is_reported_in_band,
             names_with_unusual_characters,
+            notice_before_an_expiry_is_configurable,
             overflowed_client_catches_up,
             payloads_of_any_text,
             quiet_client_gets_its_cursor_before_it_expires,
             receipts_have_position_and_counts,
+            refresh_replaces_the_expiry,
+            refused_refresh_leaves_the_connection_as_it_was,
             resume_from_a_cursor,
             resume_from_a_forged_cursor,
             resume_from_an_unusable_cursor,

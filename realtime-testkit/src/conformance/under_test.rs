@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use realtime_core::{RealtimeProvider, RefusalKind};
+use realtime_core::{ConnectionId, RealtimeProvider, RefusalKind};
 use serde_json::Value;
 
 use super::{Setup, Visitor};
@@ -46,6 +46,14 @@ pub trait ClientUnderTest: Send + 'static {
     /// providers.
     async fn send(&mut self, name: &str, payload: &Value, ack: Option<u64>) {
         panic!("this client cannot send {name} {payload} {ack:?}");
+    }
+
+    /// Refreshes the credentials of this connection by a request of its own, and returns the answer
+    /// or the error's code; for providers whose clients cannot send events. By default `None`: they
+    /// cannot refresh either.
+    async fn refresh(&mut self, connection: ConnectionId, token: &str) -> Option<Result<Value, String>> {
+        let _ = (connection, token);
+        None
     }
 
     /// Answers an ask. Only for providers with acks.

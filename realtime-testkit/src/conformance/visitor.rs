@@ -22,6 +22,8 @@ pub struct Visitor {
     pub lifetime: Option<Duration>,
     /// The client's previous connection.
     pub former: Option<String>,
+    /// The id of the client's token.
+    pub token_id: Option<String>,
 }
 
 /// The user that [`VisitorAuthenticator`] refuses.
@@ -75,8 +77,15 @@ impl Visitor {
         self
     }
 
+    /// Sets the id of the client's token.
+    #[must_use]
+    pub fn with_token_id(mut self, id: &str) -> Self {
+        self.token_id = Some(id.to_owned());
+        self
+    }
+
     /// Returns the query of the connect request, for transports with a URL: `user`, `tenant`,
-    /// `lifetimeMs`, `channel` (repeated), `lastEventId`, `connectionId`.
+    /// `lifetimeMs`, `channel` (repeated), `lastEventId`, `connectionId`, `tokenId`.
     #[must_use]
     pub fn query(&self) -> String {
         let mut query = form_urlencoded::Serializer::new(String::new());
@@ -86,7 +95,7 @@ impl Visitor {
     }
 
     /// Returns the `auth` of the connect request, for Socket.IO: `user`, `tenant`, `lifetimeMs`,
-    /// `rooms`, `lastEventId`, `connectionId`.
+    /// `rooms`, `lastEventId`, `connectionId`, `tokenId`.
     #[must_use]
     pub fn auth(&self) -> Value {
         let fields = self.fields().map(|(name, value)| (name.to_owned(), json!(value)));
@@ -102,31 +111,44 @@ impl Visitor {
             ("lifetimeMs", self.lifetime.map(|lifetime| lifetime.as_millis().to_string())),
             ("lastEventId", self.cursor.clone()),
             ("connectionId", self.former.clone()),
+            ("tokenId", self.token_id.clone()),
         ];
         fields.into_iter().filter_map(|(name, value)| Some((name, value?)))
     }
 }
 
-/// Identifies a [`Visitor`] as it claims, and refuses [`REFUSED_USER`].
+/// Identifies a [`Visitor`] as it claims, and refuses [`REFUSED_USER`]. What a token has in the
+/// form of a query takes precedence; the token `bad` is refused.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct VisitorAuthenticator;
 
 #[async_trait]
 impl Authenticator for VisitorAuthenticator {
     async fn authenticate(&self, request: &ConnectRequest) -> Result<Identity, Refusal> {
-        let user = field(request, "user");
+        let token = request.token().unwrap_or_default();
+        if token == "bad" {
+            return Err(Refusal::unauthorized("the token is bad"));
+        }
+        let field = |name: &str| {
+            let mut of_token = form_urlencoded::parse(token.as_bytes()).filter(|(key, _)| key == name);
+            of_token.next().map(|(_, value)| value.into_owned()).or_else(|| field(request, name))
+        };
+        let user = field("user");
         if user.as_deref() == Some(REFUSED_USER) {
             return Err(Refusal::unauthorized("not you"));
         }
         let mut identity = user.map_or_else(Identity::anonymous, Identity::user);
-        if let Some(tenant) = field(request, "tenant") {
+        if let Some(tenant) = field("tenant") {
             identity = identity.with_tenant(tenant);
         }
-        if let Some(lifetime) = field(request, "lifetimeMs") {
+        if let Some(lifetime) = field("lifetimeMs") {
             let lifetime = lifetime.parse().map_err(|_| Refusal::bad_request("lifetimeMs is no number"))?;
             identity = identity.with_expiry(SystemTime::now() + Duration::from_millis(lifetime));
         }
-        Ok(identity)
+        Ok(match field("tokenId") {
+            Some(id) => identity.with_token_id(id),
+            None => identity,
+        })
     }
 }
 

@@ -256,7 +256,7 @@ async fn startup_logs_one_line_with_paths_pages_and_policy() {
     assert_eq!(line.level, Level::INFO);
     let pages = "pages: same host, http://localhost:5173";
     line.assert_has(&[
-        "sse at /sse (pages: https://own.example)",
+        "sse at /sse and /sse/refresh (pages: https://own.example)",
         &format!("ws at /ws ({pages})"),
         "/socket.io",
         "none: clients",

@@ -10,6 +10,8 @@ mod caller;
 #[cfg(all(feature = "socketio", feature = "sse", feature = "ws"))]
 mod config;
 #[cfg(all(feature = "sse", feature = "socketio", feature = "ws"))]
+mod credentials;
+#[cfg(all(feature = "sse", feature = "socketio", feature = "ws"))]
 mod deciders;
 #[cfg(all(feature = "socketio", feature = "sse", feature = "ws"))]
 mod directory;

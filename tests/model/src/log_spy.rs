@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use realtime_core::spi::{
-    AppendResult, Appended, Backplane, Entry, Epoch, LogState, Position, Record, RepeatKey, RoomTable, Stored, Tail,
+    AppendResult, Appended, Backplane, Entry, Epoch, LogState, Position, Record, RepeatKey, Revocation, RoomTable,
+    Stored, Tail,
 };
 use realtime_core::{Event, EventId, MemoryBackplane, NodeId, Result, Target};
 use realtime_testkit::FaultyBackplane;
@@ -255,6 +256,14 @@ impl Backplane for LogSpy {
 
     async fn rooms(&self, at: Position) -> Result<RoomTable> {
         self.log.rooms(at).await
+    }
+
+    async fn revoke(&self, revocation: &Revocation, most: usize) -> Result<()> {
+        self.log.revoke(revocation, most).await
+    }
+
+    async fn revoked(&self) -> Result<Vec<Revocation>> {
+        self.log.revoked().await
     }
 
     async fn publish(&self, record: Arc<Record>, to: Option<NodeId>) -> Result<()> {

@@ -170,6 +170,9 @@ fn encode_envelope(message: &ClientMessage) -> Vec<u8> {
         ClientMessage::Answer { ack, json } => format!("{{\"type\":\"ack\",\"ack\":{ack},\"payload\":{json}}}"),
         ClientMessage::Close => return client_close(),
         ClientMessage::Event { name } => json!({ "type": name, "payload": null }).to_string(),
+        ClientMessage::Refresh { token, ack } => {
+            json!({ "type": "refresh", "payload": { "token": token }, "ack": ack }).to_string()
+        }
         ClientMessage::Room { room, ack, enter } => {
             let kind = if *enter { "subscribe" } else { "unsubscribe" };
             json!({ "type": kind, "payload": { "channel": room }, "ack": ack }).to_string()

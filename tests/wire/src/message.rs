@@ -102,6 +102,13 @@ pub enum ClientMessage {
         /// The name.
         name: &'static str,
     },
+    /// A request to replace the connection's token.
+    Refresh {
+        /// The token.
+        token: String,
+        /// The number that the server replies with.
+        ack: u64,
+    },
     /// A request to enter or exit a room.
     Room {
         /// The room.

@@ -89,6 +89,7 @@ pub fn encode(message: &ClientMessage) -> String {
         ClientMessage::Answer { ack, json } => format!("43{ack}[{json}]"),
         ClientMessage::Close => "41".to_owned(),
         ClientMessage::Event { name } => format!("42{}", json!([name, null])),
+        ClientMessage::Refresh { token, ack } => format!("42{ack}{}", json!(["refresh", { "token": token }])),
         ClientMessage::Room { room, ack, enter } => {
             format!("42{ack}{}", json!([if *enter { "join" } else { "leave" }, room]))
         }

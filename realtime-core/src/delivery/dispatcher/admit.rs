@@ -34,6 +34,8 @@ pub struct Admitted {
     pub(super) cursor: Option<String>,
     pub(super) former: Option<ConnectionId>,
     pub(super) address: Option<IpAddr>,
+    /// The request, if the credentials can end: they are refreshed with it.
+    pub(super) request: Option<ConnectRequest>,
 }
 
 /// The known details of a refused client, for the log.
@@ -69,6 +71,14 @@ impl Admitted {
     #[must_use]
     pub fn with_former(mut self, former: Option<ConnectionId>) -> Self {
         self.former = former;
+        self
+    }
+
+    /// Sets the request with which the authenticator is asked when the client refreshes its
+    /// credentials; without effect where these do not end.
+    #[must_use]
+    pub fn with_request(mut self, request: &ConnectRequest) -> Self {
+        self.request = self.identity.can_end().then(|| request.clone());
         self
     }
 }
@@ -148,7 +158,7 @@ impl<C: Codec> Dispatcher<C> {
         let identity = identified.map_err(|refusal| self.refuse(refusal, RefusedClient::at(address)))?;
         let (id, data) = (ConnectionId::random(), OnceLock::new());
         let entry = async {
-            identity.check()?;
+            self.check_identity(&identity)?;
             let own = identity.rooms().map(|room| (Arc::from(room), RoomAccess::Allow));
             let named: Vec<_> = rooms.iter().filter(|room| identity.rooms().all(|own| own != **room)).collect();
             self.check_count(own.len() + named.len())?;
@@ -168,11 +178,20 @@ impl<C: Codec> Dispatcher<C> {
         let (ticket, rooms) =
             entered.map_err(|refusal| self.refuse(refusal, RefusedClient::at(address).with_identity(&identity)))?;
         let former = request.former_connection();
-        Ok(Admitted { id, identity, ticket, rooms, data, cursor, former, address })
+        let admitted = Admitted { id, identity, ticket, rooms, data, cursor, former, address, request: None };
+        Ok(admitted.with_request(request))
     }
 
     async fn identify(&self, request: &ConnectRequest) -> Result<Identity, Refusal> {
-        let runtime = self.check_open()?;
+        self.ask_authenticator(self.check_open()?, request).await
+    }
+
+    /// Asks the authenticator, also while the log is away or the node drains.
+    pub(super) async fn ask_authenticator(
+        &self,
+        runtime: &Runtime,
+        request: &ConnectRequest,
+    ) -> Result<Identity, Refusal> {
         // The call itself may panic too.
         self.decide("authenticator", async { runtime.authenticator.authenticate(request).await }).await?
     }
@@ -237,7 +256,7 @@ impl<C: Codec> Dispatcher<C> {
     ) -> Result<Admitted, Refusal> {
         let take_slot = || {
             self.check_open()?;
-            identity.check()?;
+            self.check_identity(&identity)?;
             for room in rooms {
                 check_name("room", room).map_err(|error| Refusal::bad_request(error.to_string()))?;
             }
@@ -248,7 +267,7 @@ impl<C: Codec> Dispatcher<C> {
         let given = rooms.iter().map(String::as_str).filter(|room| identity.rooms().all(|own| own != *room));
         let rooms = identity.rooms().chain(given).map(|room| (Arc::from(room), RoomAccess::Allow)).collect();
         let (id, data) = (ConnectionId::random(), OnceLock::new());
-        Ok(Admitted { id, identity, ticket, rooms, data, cursor, former: None, address })
+        Ok(Admitted { id, identity, ticket, rooms, data, cursor, former: None, address, request: None })
     }
 
     /// Counts and logs a refusal, and returns it for the answer.

@@ -18,6 +18,7 @@ use crate::values::error::{Error, Result};
 use crate::values::event::Event;
 use crate::values::name::shorten;
 use crate::values::receipt::Receipt;
+use crate::values::refreshed::Refreshed;
 use crate::values::refusal::Refusal;
 use crate::values::target::{Scope, Target};
 
@@ -29,7 +30,7 @@ impl<C: Codec> Dispatcher<C> {
     /// Returns the context of a connection.
     pub(super) fn context(&self, connection: &Arc<Connection<C::Frame>>) -> Context {
         let data = connection.data.get_or_init(ConnectionData::default).clone();
-        self.context_with(connection.info.clone(), data, Some(Arc::clone(connection)))
+        self.context_with(connection.current_info(), data, Some(Arc::clone(connection)))
     }
 
     /// Returns the context of a connection that is not registered yet.
@@ -124,8 +125,18 @@ impl<C: Codec> Control for Own<C> {
 
     fn close(&self, reason: CloseReason) {
         if let Some(connection) = &self.connection {
-            connection.close(reason);
+            self.dispatcher.end(connection, &reason);
         }
+    }
+
+    fn refresh<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Refreshed, Refusal>> {
+        async move {
+            match &self.connection {
+                Some(connection) => self.dispatcher.refresh_here(connection, token).await,
+                None => Err(Refusal::bad_request("there is no connection yet")),
+            }
+        }
+        .boxed()
     }
 }
 

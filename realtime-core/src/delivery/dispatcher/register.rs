@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 use tracing::Instrument;
 
 use crate::delivery::connection::{Connection, Lease};
+use crate::delivery::credentials::Credentials;
 use crate::delivery::dispatcher::{Admitted, Dispatcher};
 use crate::delivery::outbox::Outbox;
 use crate::log::tracker::Change;
@@ -38,6 +39,9 @@ impl<C: Codec> Dispatcher<C> {
         if let Some(presence) = self.node_id().and_then(|node| self.hub.presence(node, info.id)) {
             self.tell_directory(Change::Opened(presence));
         }
+        if connection.credentials.is_some() {
+            self.begin_credentials(&connection);
+        }
         if let Some(disconnected) = hooks {
             self.running.tasks.spawn(self.run_hooks(&connection, disconnected));
         }
@@ -55,7 +59,7 @@ impl<C: Codec> Dispatcher<C> {
         outlet: Arc<dyn Outlet>,
         hooks: Option<oneshot::Sender<CloseReason>>,
     ) -> Arc<Connection<C::Frame>> {
-        let Admitted { id, identity, ticket, rooms, data, cursor, former, address } = admitted;
+        let Admitted { id, identity, ticket, rooms, data, cursor, former, address, request } = admitted;
         let provider = self.config.provider;
         let user = identity.user_name();
         let displayed = address.map(tracing::field::display);
@@ -68,6 +72,7 @@ impl<C: Codec> Dispatcher<C> {
             self.counters.presented(reason);
             let connection = Connection {
                 outbox: Outbox::new(from, self.welcome(id, from, resumed, reason)),
+                credentials: Credentials::of(&identity, request).map(Box::new),
                 info: ConnectionInfo { id, provider, identity, resumed, address },
                 former: former.filter(|_| resumed),
                 connected_at: Instant::now(),
@@ -115,6 +120,7 @@ impl<C: Codec> Dispatcher<C> {
         if !self.hub.unregister(connection, Instant::now()) {
             return;
         }
+        self.expiries.forget(connection);
         // Noticed by the sweep or by the session itself, whichever came first.
         if reason == CloseReason::WRITE_STALL {
             add(&self.counters.stalled, 1);
@@ -180,6 +186,7 @@ impl<C: Codec> Dispatcher<C> {
             if let Some(inbox) = of_hooks.inbox.get() {
                 inbox.finished().await;
             }
+            let cx = dispatcher.context(&of_hooks);
             for hook in &hooks {
                 let run = async { hook.disconnected(&cx, &reason).await };
                 dispatcher.guard("lifecycle hook", "disconnected", run).await;

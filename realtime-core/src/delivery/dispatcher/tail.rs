@@ -1,5 +1,6 @@
 //! A provider's side of the log: each record goes into the window and the hub.
 
+use futures_util::future::BoxFuture;
 use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,6 +16,7 @@ use crate::log::backplane::LogState;
 use crate::log::feed::{Beginning, Feed, Placed, Wakes};
 use crate::log::presence::Presence;
 use crate::log::record::Body;
+use crate::log::refresh::RefreshOutcome;
 use crate::traits::codec::Codec;
 use crate::traits::runtime::Runtime;
 use crate::values::ack::{AckStatus, Ask};
@@ -29,6 +31,7 @@ use crate::values::position::Position;
 use crate::values::receipt::{Delivered, Receipt};
 use crate::values::stats::add;
 use crate::values::target::Target;
+use crate::values::token::Token;
 
 /// The time over which the connections of a node close that cannot read the log any further.
 const OUTDATED_DRAIN: Duration = Duration::from_secs(10);
@@ -49,6 +52,7 @@ impl<C: Codec> Dispatcher<C> {
         }
         let feed = self.unowned();
         tokio::spawn(Arc::clone(&feed).await_abandonment());
+        tokio::spawn(Arc::clone(&feed).watch_expiries());
         runtime.slots.raise(self.config.delivery.limits.connections_per_user);
         let feed: Arc<dyn Feed> = feed;
         let sit = |seat| {
@@ -149,10 +153,18 @@ impl<C: Codec> Dispatcher<C> {
             Body::Present { member } => {
                 self.hub.confirm_presence(position, member, self.absence_times().age, seen);
             }
-            // The first two are not for this function, the others not for a log.
-            Body::Ask { .. } | Body::Event { .. } | Body::Probe { .. } | Body::Received(_) | Body::Report(_) => {
+            Body::Revoke(revocation) => {
                 self.hub.skip(position);
+                closed = self.end_token(&revocation.token);
             }
+            // The first two are not for this function, the others not for a log.
+            Body::Ask { .. }
+            | Body::Event { .. }
+            | Body::Probe { .. }
+            | Body::Received(_)
+            | Body::Refresh(_)
+            | Body::Refreshed { .. }
+            | Body::Report(_) => self.hub.skip(position),
         }
         Outcome { delivered: Delivered { matched: closed, ..Delivered::default() }, ..Outcome::default() }
     }
@@ -172,7 +184,7 @@ impl<C: Codec> Dispatcher<C> {
         }
         let matching = self.hub.matching(target);
         let meant = matching.iter().filter(|connection| connection.registered_at < position);
-        meant.filter(|connection| connection.close(reason.clone())).count()
+        meant.filter(|connection| self.end(connection, reason)).count()
     }
 
     /// Counts what a delivery dropped, and the connections that it put behind.
@@ -333,5 +345,15 @@ impl<C: Codec> Feed for Dispatcher<C> {
 
     fn close(&self, target: &Target, reason: &CloseReason) -> usize {
         self.close_here(target, reason)
+    }
+
+    fn revoke(&self, token: &str) -> usize {
+        self.end_token(token)
+    }
+
+    fn refresh(&self, connection: ConnectionId, token: Token) -> Option<BoxFuture<'static, RefreshOutcome>> {
+        let connection = self.hub.find(connection)?;
+        let dispatcher = self.unowned();
+        Some(Box::pin(async move { dispatcher.refresh_here(&connection, &token.0).await }))
     }
 }

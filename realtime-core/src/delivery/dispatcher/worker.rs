@@ -35,8 +35,14 @@ struct Worker<C: Codec> {
 
 impl<C: Codec> Worker<C> {
     async fn run(self, inbox: Arc<Inbox>) {
-        let cx = self.dispatcher.context(&self.connection);
+        let mut cx = self.dispatcher.context(&self.connection);
+        let mut version = self.connection.identity_version();
         while let Some(item) = inbox.pop().await {
+            if self.connection.identity_version() != version {
+                // Refreshed meanwhile.
+                version = self.connection.identity_version();
+                cx = self.dispatcher.context(&self.connection);
+            }
             match item {
                 Item::Event(inbound) => self.handle(&cx, inbound).await,
                 Item::Rejected(error, ack) => self.reject(&error, ack).await,

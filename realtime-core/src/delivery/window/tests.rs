@@ -168,6 +168,7 @@ fn visibility(registered_at: u64, end: u64) -> Visibility {
     hub.skip(Position::new(registered_at));
     let (connection, _) = hub.register(&identity.clone(), &[], |applied, _| {
         let connection = Connection {
+            credentials: None,
             info: ConnectionInfo::new("test", identity),
             former: None,
             connected_at: Instant::now(),

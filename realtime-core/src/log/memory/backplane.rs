@@ -9,6 +9,7 @@ use crate::log::memory::log::MemoryLog;
 use crate::log::memory::pipe::LocalPipe;
 use crate::log::record::Record;
 use crate::log::repeat::RepeatKey;
+use crate::log::revocations::RevocationTable;
 use crate::log::room_table::RoomTable;
 use crate::log::stored::Stored;
 use crate::values::cursor::Epoch;
@@ -17,6 +18,7 @@ use crate::values::event_id::EventId;
 use crate::values::log_size::LogSize;
 use crate::values::node::NodeId;
 use crate::values::position::Position;
+use crate::values::revocation::Revocation;
 
 /// The log and pipe of nodes that share this value; usually one. Records stay values.
 ///
@@ -27,6 +29,7 @@ use crate::values::position::Position;
 pub struct MemoryBackplane {
     log: MemoryLog,
     pipe: LocalPipe,
+    revoked: Arc<RevocationTable>,
 }
 
 impl Default for MemoryBackplane {
@@ -41,7 +44,7 @@ impl MemoryBackplane {
     pub fn new(records: usize) -> Self {
         let bounds = LogBounds::new(records, 64 * 1024 * 1024);
         let log = MemoryLog::new(bounds, &LogState::begin(), RoomTable::default());
-        Self { log, pipe: LocalPipe::default() }
+        Self { log, pipe: LocalPipe::default(), revoked: Arc::default() }
     }
 
     /// Sets the number of bytes of records to keep; a larger record is kept alone.
@@ -64,7 +67,7 @@ impl MemoryBackplane {
     /// the other.
     #[must_use]
     pub fn copy_up_to(&self, last: Position) -> Self {
-        Self { log: self.log.copy_up_to(last), pipe: LocalPipe::default() }
+        Self { log: self.log.copy_up_to(last), pipe: LocalPipe::default(), revoked: Arc::default() }
     }
 }
 
@@ -104,6 +107,14 @@ impl Backplane for MemoryBackplane {
 
     async fn rooms(&self, at: Position) -> Result<RoomTable> {
         Ok(self.log.rooms(at))
+    }
+
+    async fn revoke(&self, revocation: &Revocation, most: usize) -> Result<()> {
+        self.revoked.add_within(revocation, most)
+    }
+
+    async fn revoked(&self) -> Result<Vec<Revocation>> {
+        Ok(self.revoked.all())
     }
 
     async fn publish(&self, record: Arc<Record>, to: Option<NodeId>) -> Result<()> {

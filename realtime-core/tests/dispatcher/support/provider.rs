@@ -22,7 +22,13 @@ impl CoreProvider {
     pub fn new(setup: Setup, capabilities: Capabilities) -> Self {
         let config =
             DispatcherConfig::new("core", capabilities, setup.delivery).with_room_delivery(setup.room_delivery);
-        Self { dispatcher: Dispatcher::new(config, LineCodec::default(), setup.router.with_room_events()) }
+        Self {
+            dispatcher: Dispatcher::new(
+                config,
+                LineCodec::default(),
+                setup.router.with_room_events().with_refresh_event(),
+            ),
+        }
     }
 
     /// Creates a provider with every capability except binary events.

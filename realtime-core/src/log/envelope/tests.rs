@@ -1,0 +1,101 @@
+use super::*;
+use crate::values::inbound::InboundPayload;
+
+fn record(body: Body) -> Record {
+    Record::new(EventId::random(), NodeId::random(), Providers::one("a\"b"), body)
+}
+
+fn all() -> Vec<Record> {
+    let id = crate::values::connection::ConnectionId::random();
+    let target = Target::room_in("acme", "räume").except_connection(id).except_user("u").except_user_in("t", "v");
+    let event = Event::json("chat", "a\"\n\r\0b").unwrap();
+    let latest = Event::json("price", &1).unwrap().with_latest_key("a price");
+    let attached = Event::attached("f", &[0, 1], [Bytes::from_static(b"one"), Bytes::new()]).unwrap();
+    let to_all = |event| record(Body::Event { target: Target::all(), event, widen: false });
+    vec![
+        record(Body::Event { target: target.clone(), event: event.clone(), widen: true }),
+        to_all(Event::binary("b", vec![0, 255]).unwrap().as_volatile()),
+        to_all(attached),
+        to_all(latest),
+        record(Body::Ask { target, event, timeout: Duration::from_millis(1_500) }),
+        record(Body::Join { member: Member::bare("u"), room: "r".into() }),
+        record(Body::Join { member: Member::of_tenant("t", "u"), room: "r".into() }),
+        record(Body::Leave { member: Member::bare("u"), room: "r".into() }),
+        record(Body::Leave { member: Member::of_tenant("t", "u"), room: "r".into() }),
+        record(Body::Absent { member: Member::of_tenant("t", "u"), seen: Position::new(3) }),
+        record(Body::Close { target: Target::connection(id), reason: CloseReason::KICKED }),
+        record(Body::Check { members: [Member::bare("u"), Member::of_tenant("t", "v")].into() }),
+        record(Body::Present { member: Member::bare("u") }),
+        record(Body::Probe { member: Member::of_tenant("t", "u") }),
+        record(Body::Report(report(id))),
+        record(Body::Received(Received { record: EventId::random(), items: Some(3) })),
+        record(Body::Received(Received { record: EventId::random(), items: None })),
+        record(Body::Refresh(RefreshAsk {
+            request: EventId::random(),
+            provider: "sse".into(),
+            connection: id,
+            token: Token("a\"b".into()),
+        })),
+        record(refreshed(Ok(Refreshed::new(None)))),
+        record(refreshed(Ok(Refreshed::new(Some(Duration::from_millis(1_500)))))),
+        record(refreshed(Err(Refusal::forbidden("no")))),
+        record(refreshed(Err(Refusal::new(RefusalKind::Unavailable, "later")))),
+        record(Body::Revoke(Revocation::new("jti", std::time::SystemTime::now()))),
+    ]
+}
+
+fn refreshed(outcome: Result<Refreshed, Refusal>) -> Body {
+    Body::Refreshed { request: EventId::random(), outcome }
+}
+
+/// A report with items of every kind; two with payloads, one with attached bytes.
+fn report(connection: crate::values::connection::ConnectionId) -> Report {
+    let settled = |payload| {
+        let (provider, elapsed) = ("ws".into(), Duration::from_millis(5));
+        Item::Settled(Settled { connection, provider, status: AckStatus::Answered, elapsed, payload })
+    };
+    let attached = InboundPayload::with_attachments(r#"[{"_placeholder":true,"num":0}]"#, vec!["bytes".into()]);
+    let items = vec![
+        Item::Expected { connection, provider: "ws".into() },
+        settled(InboundPayload::json_text("[1]")),
+        settled(attached),
+        settled(InboundPayload::json_text("null")),
+        Item::Closed(7),
+        Item::End,
+    ];
+    Report { record: EventId::random(), first: 2, items }
+}
+
+#[test]
+fn every_body_survives_its_bytes() {
+    for record in all() {
+        assert_eq!(decode(record.bytes()), Ok(record));
+    }
+}
+
+#[test]
+fn providers_survive_encoding_whether_all_or_named() {
+    let mut record = record(Body::Join { member: Member::bare("u"), room: "r".into() });
+    record.providers = Providers::ALL;
+    assert_eq!(decode(record.bytes()), Ok(record));
+    assert!(
+        Providers::ALL.contains("ws") && Providers::one("ws").contains("ws") && !Providers::one("ws").contains("sse")
+    );
+}
+
+#[test]
+fn truncated_or_unknown_envelope_is_an_error() {
+    for record in all() {
+        let bytes = record.bytes().clone();
+        let header_end = PREFIX + u32::from_be_bytes(bytes[LENGTH].try_into().unwrap()) as usize;
+        for end in 0..header_end {
+            assert_eq!(decode(&bytes.slice(..end)), Err(EnvelopeError::Malformed), "cut at {end}");
+        }
+        let mut newer = bytes.to_vec();
+        newer[..2].copy_from_slice(&[READS + 1, 0]);
+        assert_eq!(decode(&newer.clone().into()), Err(EnvelopeError::Version { needs: READS + 1 }));
+        newer[1] = SKIPPABLE;
+        assert_eq!(decode(&newer.into()), Err(EnvelopeError::Skippable { needs: READS + 1 }));
+    }
+    assert_eq!(decode(&Bytes::from_static(&[1, 0, 255, 255, 255, 255])), Err(EnvelopeError::Malformed));
+}
