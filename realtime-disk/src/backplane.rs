@@ -18,9 +18,10 @@ use tokio::sync::oneshot;
 use crate::config::{DiskConfig, SyncMode};
 use crate::error::DiskError;
 use crate::lock::Lock;
+use crate::request::{Append, Renewal, Request};
 use crate::revoked::Revoke;
 use crate::store::{Content, Store};
-use crate::writer::{Append, Renewal, Request, Status, Writer, refuse};
+use crate::writer::{Status, Writer, refuse};
 
 /// The most appends that wait for the disk; further ones are rejected.
 const MOST_WAITING: usize = 10_000;

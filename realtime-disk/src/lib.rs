@@ -7,6 +7,7 @@ mod error;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod lock;
+mod request;
 mod revoked;
 mod store;
 mod tip;

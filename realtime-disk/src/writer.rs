@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use realtime_core::spi::{
-    AppendError, AppendResult, Appended, Epoch, Kept, LogState, MemoryLog, Position, Record, RepeatKey, Revocation,
+    AppendError, AppendResult, Appended, Epoch, Kept, LogState, MemoryLog, Position, RepeatKey, Revocation,
     RevocationTable, Stored,
 };
 use realtime_core::{Error, EventId};
@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 use crate::config::SyncMode;
 use crate::error::DiskError;
 use crate::lock::Lock;
+use crate::request::{Append, Renewal, Request};
 use crate::revoked::{self, Revoke};
 use crate::store::{Change, Store};
 
@@ -39,32 +40,6 @@ pub(crate) struct Status {
     pub(crate) closed: AtomicBool,
     /// The number of appends that the thread has not taken yet.
     pub(crate) waiting: AtomicUsize,
-}
-
-/// Work for the thread.
-pub(crate) enum Request {
-    Append(Vec<Append>),
-    Probe(oneshot::Sender<Result<(), Error>>),
-    Renew(Renewal),
-    Revoke(Revoke),
-}
-
-/// An append that waits for its answer.
-#[derive(Debug)]
-pub(crate) struct Append {
-    pub(crate) epoch: Epoch,
-    pub(crate) record: Arc<Record>,
-    pub(crate) key: Option<RepeatKey>,
-    pub(crate) answer: oneshot::Sender<AppendResult>,
-}
-
-/// A renewal that waits for its answer: a new epoch, if the record with this id is missing from its
-/// position.
-pub(crate) struct Renewal {
-    pub(crate) seen: Epoch,
-    pub(crate) position: Position,
-    pub(crate) id: EventId,
-    pub(crate) answer: oneshot::Sender<Result<LogState, Error>>,
 }
 
 /// The thread's state.

@@ -7,8 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use realtime_core::spi::{Revocation, random_between};
 use sha2::{Digest, Sha256};
 
-use crate::api;
-use crate::connector::RESPONSE;
+use crate::api::{self, RESPONSE};
 use crate::error::Fault;
 use crate::reader::{Reader, Start};
 use crate::store::Store;

@@ -161,7 +161,8 @@ fn reason(code: u16) -> &'static str {
         4001 => "expired",
         4002 => "heartbeat",
         4003 => "write_stall",
-        4004..=4999 => "application",
+        4004 => "revoked",
+        4005..=4999 => "application",
         _ => "other",
     }
 }
