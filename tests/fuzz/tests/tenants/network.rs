@@ -2,7 +2,6 @@
 
 use std::sync::{Arc, Mutex};
 
-use realtime_core::ConnectionId;
 use realtime_wire::{ConnectOptions, Connection as Protocol, ServerMessage, Transport};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -10,9 +9,8 @@ use tokio::sync::Notify;
 use tokio::sync::mpsc::{Sender, channel};
 use tokio::task::JoinSet;
 
-use crate::schedule::Person;
 use crate::sinks::query;
-use crate::world::{Connection, Door, Got, Node, ROOM, hand_on};
+use crate::world::{Arrival, Connection, Door, Got, ROOM, hand_on};
 
 /// The way over the network.
 pub struct Network;
@@ -22,14 +20,8 @@ impl Door for Network {
         &["socket", "socket", "sse", "ws"]
     }
 
-    async fn connect(
-        &mut self,
-        node: &Node,
-        transport: usize,
-        person: &Person,
-        cursor: Option<String>,
-        former: Option<ConnectionId>,
-    ) -> Connection {
+    async fn connect(&mut self, arrival: Arrival<'_>) -> Connection {
+        let Arrival { node, transport, person, cursor, former } = arrival;
         let rooms = person.rooms.iter().map(|room| (*room).to_owned()).collect();
         let former = former.map(|former| format!("connectionId={former}"));
         let query = [Some(query(person)).filter(|query| !query.is_empty()), former];

@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::sync::mpsc::{Sender, channel};
 
 use crate::schedule::Person;
-use crate::world::{Connection, Door, Got, Node, ROOM, hand_on};
+use crate::world::{Arrival, Connection, Door, Got, ROOM, hand_on};
 
 /// The way into the providers' dispatchers.
 pub struct Sinks;
@@ -18,14 +18,8 @@ impl Door for Sinks {
         &["sse", "ws", "socket"]
     }
 
-    async fn connect(
-        &mut self,
-        node: &Node,
-        transport: usize,
-        person: &Person,
-        cursor: Option<String>,
-        former: Option<ConnectionId>,
-    ) -> Connection {
+    async fn connect(&mut self, arrival: Arrival<'_>) -> Connection {
+        let Arrival { node, transport, person, cursor, former } = arrival;
         let service = &node.service;
         match transport {
             0 => connect(&*service.sse().unwrap(), person, cursor, former, Bytes::clone, block).await,

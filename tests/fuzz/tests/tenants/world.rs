@@ -45,14 +45,16 @@ pub trait Door {
     fn providers(&self) -> &'static [&'static str];
 
     /// Connects a client to a node.
-    fn connect(
-        &mut self,
-        node: &Node,
-        transport: usize,
-        person: &Person,
-        cursor: Option<String>,
-        former: Option<ConnectionId>,
-    ) -> impl Future<Output = Connection>;
+    fn connect(&mut self, arrival: Arrival<'_>) -> impl Future<Output = Connection>;
+}
+
+/// A client that connects.
+pub struct Arrival<'a> {
+    pub node: &'a Node,
+    pub transport: usize,
+    pub person: &'a Person,
+    pub cursor: Option<String>,
+    pub former: Option<ConnectionId>,
 }
 
 /// A service, and its address if it is served.
@@ -215,7 +217,7 @@ impl<D: Door> World<D> {
         };
         let Client { person, ids, .. } = &self.clients[client];
         let (node, former) = (&self.nodes[node % self.nodes.len()], ids.last().copied());
-        let connecting = self.door.connect(node, transport, person, presented.clone(), former);
+        let connecting = self.door.connect(Arrival { node, transport, person, cursor: presented.clone(), former });
         let mut connection = tokio::time::timeout(DEADLINE, connecting).await.expect("connected");
         let welcome = tokio::time::timeout(DEADLINE, connection.got.recv()).await.expect("a welcome").expect("open");
         assert_eq!((&*welcome.name, &welcome.data["resumed"]), ("connected", &Value::from(presented.is_some())));
