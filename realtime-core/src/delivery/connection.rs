@@ -103,9 +103,9 @@ impl<F: Frame> Connection<F> {
     }
 
     /// Asks the session to close the connection after a last frame, as [`Connection::close`] does.
-    pub(crate) fn close_with(&self, last_call: Position, reason: CloseReason, farewell: Option<F>) -> bool {
+    pub(crate) fn close_with(&self, last_call: Position, reason: CloseReason, last_frame: Option<F>) -> bool {
         let keeps_inbound = reason.keeps_inbound();
-        let is_first = self.outbox.close_with(reason, last_call, farewell);
+        let is_first = self.outbox.close_with(reason, last_call, last_frame);
         if is_first {
             if !keeps_inbound && let Some(inbox) = self.inbox.get() {
                 // Here and not in the session, which may not notice the close for some time.

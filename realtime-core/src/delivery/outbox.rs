@@ -80,7 +80,7 @@ struct Closing<F> {
     /// The position up to which a connection that is behind still reads after the close.
     last_call: Position,
     /// The last frame, which says why.
-    farewell: Option<F>,
+    last_frame: Option<F>,
 }
 
 /// The way a connection gets durable frames, with its position in the log.
@@ -237,12 +237,12 @@ impl<F: Frame> Outbox<F> {
     }
 
     /// Marks the outbox closed as [`Outbox::close`] does; what is taken ends with this frame.
-    pub(crate) fn close_with(&self, reason: CloseReason, last_call: Position, farewell: Option<F>) -> bool {
+    pub(crate) fn close_with(&self, reason: CloseReason, last_call: Position, last_frame: Option<F>) -> bool {
         let mut state = self.lock();
         if state.closing.is_some() {
             return false;
         }
-        state.closing = Some(Box::new(Closing { reason, last_call, farewell }));
+        state.closing = Some(Box::new(Closing { reason, last_call, last_frame }));
         state.note_waiting();
         state.idle = false;
         drop(state);
@@ -273,7 +273,7 @@ impl<F: Frame> Outbox<F> {
         let mut state = self.lock();
         state.queue = Lane::new();
         state.side = Lane::new();
-        state.take_farewell();
+        state.take_last_frame();
         state.waiting_since = None;
     }
 
@@ -383,8 +383,8 @@ impl<F: Frame> State<F> {
     }
 
     /// Takes the last frame of a connection that closes, if it has one.
-    pub(crate) fn take_farewell(&mut self) -> Option<F> {
-        self.closing.as_mut()?.farewell.take()
+    pub(crate) fn take_last_frame(&mut self) -> Option<F> {
+        self.closing.as_mut()?.last_frame.take()
     }
 
     pub(crate) fn close_reason(&self) -> Option<&CloseReason> {

@@ -140,9 +140,9 @@ impl<C: Codec> Registration<C> {
             }
             _ if batch.has_frames() => ControlFlow::Break(if state.rest() { Take::Last } else { Take::Frames }),
             _ => {
-                if let Some(farewell) = state.take_farewell() {
-                    state.count_out(1, farewell.size());
-                    batch.frames.push(farewell);
+                if let Some(last_frame) = state.take_last_frame() {
+                    state.count_out(1, last_frame.size());
+                    batch.frames.push(last_frame);
                     return ControlFlow::Break(Take::Frames);
                 }
                 if let Some(reason) = state.close_reason() {

@@ -230,9 +230,32 @@ impl Record {
 
 /// Encodes a record.
 fn encode(record: &Record) -> Bytes {
-    use std::borrow::Cow::Borrowed;
     let mut rest = Vec::new();
-    let (kind, payload) = match &record.body {
+    let (kind, payload) = kind_of(&record.body, &mut rest);
+    let names = record.providers.names();
+    let providers = names.map(|names| names.iter().map(|name| std::borrow::Cow::Borrowed(&**name)).collect());
+    let header = Header { id: record.id, node: record.node, providers, kind };
+    let mut bytes = BytesMut::with_capacity(PREFIX + 256 + payload.map_or(0, Payload::size));
+    bytes.put_u8(needs(&record.body));
+    bytes.put_u8(if record.body.is_skippable() { SKIPPABLE } else { 0 });
+    bytes.put_u32(0);
+    // The header holds strings, numbers and times, all of which have a JSON form.
+    if let Err(error) = serde_json::to_writer((&mut bytes).writer(), &header) {
+        tracing::error!(%error, "an envelope's header could not be written");
+    }
+    let length = (bytes.len() - PREFIX) as u32;
+    bytes[LENGTH].copy_from_slice(&length.to_be_bytes());
+    for payload in payload.into_iter().chain(&rest) {
+        std::iter::once(payload.bytes()).chain(payload.attachments()).for_each(|part| bytes.extend_from_slice(part));
+    }
+    bytes.freeze()
+}
+
+/// Returns the header's form of a record's content, and the payload behind the header; adds those
+/// that follow it.
+fn kind_of<'a>(body: &'a Body, rest: &mut Vec<Payload>) -> (Kind<'a>, Option<&'a Payload>) {
+    use std::borrow::Cow::Borrowed;
+    match body {
         Body::Event { target, event, widen } => {
             let kind = Kind::Event {
                 target: Borrowed(target),
@@ -270,7 +293,7 @@ fn encode(record: &Record) -> Bytes {
         Body::Present { member } => (Kind::Present { member: member.into() }, None),
         Body::Probe { member } => (Kind::Probe { member: member.into() }, None),
         Body::Report(Report { record, first, items }) => {
-            let items = items.iter().map(|item| item_header(item, &mut rest)).collect();
+            let items = items.iter().map(|item| item_header(item, rest)).collect();
             (Kind::Report { record: *record, first: *first, items }, None)
         }
         Body::Received(Received { record, items }) => (Kind::Received { record: *record, items: *items }, None),
@@ -284,24 +307,7 @@ fn encode(record: &Record) -> Bytes {
             (Kind::Refreshed { request: *request, left, refused }, None)
         }
         Body::Revoke(revocation) => (Kind::Revoke(revocation.clone()), None),
-    };
-    let names = record.providers.names();
-    let providers = names.map(|names| names.iter().map(|name| Borrowed(&**name)).collect());
-    let header = Header { id: record.id, node: record.node, providers, kind };
-    let mut bytes = BytesMut::with_capacity(PREFIX + 256 + payload.map_or(0, Payload::size));
-    bytes.put_u8(needs(&record.body));
-    bytes.put_u8(if record.body.is_skippable() { SKIPPABLE } else { 0 });
-    bytes.put_u32(0);
-    // The header holds strings, numbers and times, all of which have a JSON form.
-    if let Err(error) = serde_json::to_writer((&mut bytes).writer(), &header) {
-        tracing::error!(%error, "an envelope's header could not be written");
     }
-    let length = (bytes.len() - PREFIX) as u32;
-    bytes[LENGTH].copy_from_slice(&length.to_be_bytes());
-    for payload in payload.into_iter().chain(&rest) {
-        std::iter::once(payload.bytes()).chain(payload.attachments()).for_each(|part| bytes.extend_from_slice(part));
-    }
-    bytes.freeze()
 }
 
 /// Returns the header of an item, and adds its payload to those that follow the headers.

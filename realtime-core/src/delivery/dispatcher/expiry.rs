@@ -17,7 +17,7 @@ impl<C: Codec> Dispatcher<C> {
     /// Closes a connection, with a last frame that says why where the transport's close does not;
     /// returns `false` if it was asked before.
     pub(crate) fn end(&self, connection: &Connection<C::Frame>, reason: &CloseReason) -> bool {
-        let farewell = (!self.codec.has_close_codes()).then(|| {
+        let last_frame = (!self.codec.has_close_codes()).then(|| {
             let value = serde_json::json!({
                 "code": reason.code(),
                 "reason": reason.text(),
@@ -25,7 +25,7 @@ impl<C: Codec> Dispatcher<C> {
             });
             self.codec.event(&Event::protocol("closed", &value), None)
         });
-        connection.close_with(Position::START, reason.clone(), farewell)
+        connection.close_with(Position::START, reason.clone(), last_frame)
     }
 
     /// Closes the connections whose credentials are the token with this id; returns how many were
