@@ -74,7 +74,8 @@ impl Broker {
         let program = Become { line: line(files.path())?, cpus: cpus.to_vec() };
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["become", &serde_json::to_string(&program)?]).kill_on_drop(true);
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?;
+        // NATS logs to its standard error.
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
         let process = Process(child.id().ok_or("the broker has ended")?);
         Ok(Self { _child: child, _files: files, url, process })
     }
