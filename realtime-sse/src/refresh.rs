@@ -56,8 +56,10 @@ impl SseProvider {
         let dispatcher = self.dispatcher();
         let address = self.config().trusted_proxies.client(parts);
         let refuse = |refusal| dispatcher.refuse(refusal, RefusedClient::at(address));
-        self.origins().get().check(parts).map_err(refuse)?;
-        let request = ConnectRequest::new(dispatcher.config().provider(), parts).with_address(address);
+        let origins = self.origins().get();
+        origins.check(parts).map_err(refuse)?;
+        let seen = origins.without_foreign_cookies(parts);
+        let request = ConnectRequest::new(dispatcher.config().provider(), &seen).with_address(address);
         let body = read(body).await.map_err(refuse)?;
         let text = |name: &str| {
             let named = body.get(name).and_then(Value::as_str).map(str::to_owned);

@@ -103,6 +103,18 @@ async fn page_of_another_origin_may_refresh_if_it_may_connect() {
 }
 
 #[tokio::test]
+async fn cookie_of_a_foreign_page_refreshes_nothing() {
+    let server = start(SseConfig::default().with_origins(Origins::any())).await;
+    let (_ann, id) = open(server.get("/sse?token=ann.1")).await;
+    let path = format!("/sse/refresh?connectionId={id}");
+    let from = |origin: String| post(&server, &path).header("origin", origin).header("cookie", "token=ann.2");
+    let (status, refused) = answer(from("http://evil.example".to_owned())).await;
+    assert_eq!((status, &refused["error"]["code"]), (401, &json!("unauthorized")));
+    let own = server.url("");
+    assert_eq!(answer(from(own.trim_end_matches('/').to_owned())).await.0, 200);
+}
+
+#[tokio::test]
 async fn path_that_captures_the_rest_has_no_route_to_refresh() {
     use realtime_http::HttpProvider;
 

@@ -69,7 +69,7 @@ impl<C: Codec> Dispatcher<C> {
                 connection = %info.id,
                 user = info.identity.user_name(),
                 tenant = info.identity.tenant_name(),
-                reason = refusal.kind().code(),
+                reason = refusal.code(),
                 detail = ?refusal.message(),
                 "refresh refused"
             ),
