@@ -18,6 +18,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::get;
 use clap::Parser;
+use mimalloc::MiMalloc;
 use realtime_unified::Tls;
 use realtime_unified::config::{RoomDelivery, WindowConfig};
 use realtime_unified::http::WireConfig;
@@ -28,6 +29,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::args::Args;
 use crate::wires::Wires;
+
+/// Returns memory to the system after a burst, which glibc's allocator hardly does.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// The bytes of a response that wait below the outboxes: few, so that a slowed-down client soon
 /// shows as one.

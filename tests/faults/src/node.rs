@@ -8,6 +8,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use realtime_bench::Result;
+use realtime_bench::process::Process;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStdout, Command};
@@ -70,6 +71,14 @@ impl Node {
         timeout(START, self.stdout.read_line(&mut line)).await.map_err(|_| "the node does not listen in time")??;
         let (_, address) = line.trim_end().split_once("http://").ok_or("the node has ended")?;
         Ok(address.parse()?)
+    }
+
+    /// Returns the process, to be measured.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn process(&self) -> Result<Process> {
+        Ok(Process(self.child.id().ok_or("the node has ended")?))
     }
 
     /// Sends a signal to it.
