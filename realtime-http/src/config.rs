@@ -12,6 +12,7 @@ const MIN_HTTP1_BUFFER: usize = 8 * 1024;
 /// [`GuardedListener`](crate::GuardedListener) or [`serve`](crate::serve()) accepts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WireConfig {
+    pub(crate) accepts_per_second: Option<u32>,
     pub(crate) backlog: u32,
     pub(crate) write_stall: Duration,
     pub(crate) unsent_low_water: Option<u32>,
@@ -29,6 +30,7 @@ pub struct WireConfig {
 impl Default for WireConfig {
     fn default() -> Self {
         Self {
+            accepts_per_second: Some(5_000),
             backlog: 4096,
             write_stall: Duration::from_secs(30),
             unsent_low_water: Some(128 * 1024),
@@ -54,6 +56,12 @@ setters! {
         /// network failure, the kernel drops the others' first packets, and they try again after
         /// one second, three, seven.
         with_backlog(backlog: u32);
+        /// Sets how many connections are accepted in a second; default 5,000, `None` for as many as
+        /// come.
+        ///
+        /// Further ones wait in the backlog, evenly: a flood of connections, or of clients that
+        /// reconnect together, does not delay what is sent to connected ones.
+        with_accepts_per_second(accepts_per_second: impl Into<Option<u32>>);
         /// Sets how long a write may wait without one byte being accepted before the connection is
         /// reset; default 30 s.
         ///
@@ -129,6 +137,7 @@ impl WireConfig {
     /// [`io::ErrorKind::InvalidInput`] that names the field.
     pub fn check(&self) -> io::Result<()> {
         let fields = [
+            ("accepts_per_second", self.accepts_per_second == Some(0)),
             ("write_stall", self.write_stall.is_zero()),
             ("unsent_low_water", self.unsent_low_water == Some(0)),
             ("ack_timeout", self.ack_timeout == Some(Duration::ZERO)),
@@ -160,6 +169,7 @@ mod tests {
     async fn a_server_with_a_limit_of_zero_does_not_begin() {
         let config = WireConfig::default;
         let cases = [
+            ("accepts_per_second", config().with_accepts_per_second(0)),
             ("write_stall", config().with_write_stall(Duration::ZERO)),
             ("unsent_low_water", config().with_unsent_low_water(0)),
             ("ack_timeout", config().with_ack_timeout(Duration::ZERO)),

@@ -1,8 +1,10 @@
 //! The listener whose connections are guarded, and the connection info for handlers.
 
 use std::{
+    future::poll_fn,
     io::{self, ErrorKind},
     net::SocketAddr,
+    num::NonZeroU32,
     sync::Arc,
     time::Duration,
 };
@@ -15,6 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::config::WireConfig;
 use crate::guard::{Guard, GuardedStream};
+use crate::throttle::Throttle;
 use crate::wire::Wire;
 
 /// The pause after an accept failed for lack of a resource, such as file descriptors.
@@ -52,6 +55,8 @@ pub struct GuardedListener {
     /// The number of consecutive accepts that failed, so that a shortage is logged once and not ten
     /// times a second.
     failures: u64,
+    /// The rate limit of accepts.
+    pace: Throttle,
 }
 
 impl GuardedListener {
@@ -66,7 +71,7 @@ impl GuardedListener {
         if let Err(error) = socket2::SockRef::from(&tcp).listen(config.backlog.min(i32::MAX as u32) as i32) {
             tracing::debug!(%error, "cannot set the backlog");
         }
-        Self { tcp, config, guard, failures: 0 }
+        Self { tcp, config, guard, failures: 0, pace: Throttle::new() }
     }
 
     /// Returns the guard of this listener's connections, which counts the stalled ones; clone it
@@ -97,12 +102,19 @@ impl Listener for GuardedListener {
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (GuardedStream, SocketAddr) {
+        let rate = self.config.accepts_per_second.and_then(NonZeroU32::new);
+        if let Some(rate) = rate {
+            poll_fn(|cx| self.pace.poll_turn(cx, rate, 1)).await;
+        }
         loop {
             match self.tcp.accept().await {
                 Ok((tcp, peer)) => {
                     if self.failures > 0 {
                         tracing::info!(failures = self.failures, "accepting connections again");
                         self.failures = 0;
+                    }
+                    if let Some(rate) = rate {
+                        self.pace.spend(1, rate);
                     }
                     if let Err(error) = prepare(&tcp, &self.config) {
                         tracing::debug!(%peer, %error, "cannot set a socket option");
@@ -181,6 +193,21 @@ mod tests {
         let all = futures_util::future::try_join_all((0..waiting).map(|_| TcpStream::connect(address)));
         let connected = tokio::time::timeout(Duration::from_secs(20), all).await;
         assert_eq!(connected.expect("no connection is dropped").unwrap().len(), waiting);
+    }
+
+    #[tokio::test]
+    async fn accepts_are_paced() {
+        let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut listener = GuardedListener::new(tcp, WireConfig::default().with_accepts_per_second(20));
+        let address = listener.local_addr().unwrap();
+        let clients = futures_util::future::try_join_all((0..8).map(|_| TcpStream::connect(address)));
+        assert_eq!(clients.await.unwrap().len(), 8);
+        let start = std::time::Instant::now();
+        for _ in 0..8 {
+            listener.accept().await;
+        }
+        // Those of a tenth of a second are accepted immediately.
+        assert!(start.elapsed() >= Duration::from_millis(250), "{:?}", start.elapsed());
     }
 
     /// A listening socket that was shut down fails every accept immediately, like one without file

@@ -1,4 +1,4 @@
-//! The rate limit of writes.
+//! The rate limit of writes, and of accepts.
 
 use std::{
     num::NonZeroU32,
@@ -9,10 +9,11 @@ use std::{
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// The part of a second whose bytes are written immediately.
+/// The part of a second whose bytes, or accepts, are not delayed.
 const BURST: Duration = Duration::from_millis(100);
 
-/// A token bucket for the writes of one stream, stored as the moment when it will be full again.
+/// A token bucket for the bytes of one stream, or the accepts of a listener, stored as the moment when it will be full again.
+#[derive(Debug)]
 pub(crate) struct Throttle {
     full_at: Instant,
     /// The timer, created by the first write that has to wait.
