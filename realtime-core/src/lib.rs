@@ -15,6 +15,7 @@ mod setters;
 
 mod admission;
 mod delivery;
+pub mod explanation;
 mod inbound;
 mod log;
 pub mod spi;

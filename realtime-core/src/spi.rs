@@ -22,6 +22,7 @@ pub use crate::log::backoff::Backoff;
 pub use crate::log::backplane::{AppendError, AppendResult, Appended, Backplane, Entry, LogState, Tail};
 pub use crate::log::directory::{Directory, DirectoryChange, Incarnation};
 pub use crate::log::handle::Log;
+pub use crate::log::lives::CONNECTION_LIVES;
 pub use crate::log::memory::{Kept, LocalPipe, LogBounds, MemoryLog};
 pub use crate::log::reconnecting::Reconnecting;
 pub use crate::log::record::Record;

@@ -136,6 +136,7 @@ macro_rules! broker_tests {
             clients_are_told_when_the_log_is_wiped,
             clients_miss_nothing_of_a_killed_server,
             clients_miss_nothing_of_a_suspended_server,
+            explanation_comes_from_all_nodes,
             nodes_deliver_to_each_other_in_one_order,
             rooms_and_presence_are_those_of_all_nodes,
         }

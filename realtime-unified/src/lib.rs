@@ -14,6 +14,7 @@ pub mod config;
 mod context;
 #[cfg(all(any(doc, doctest), feature = "socketio", feature = "sse", feature = "ws"))]
 pub mod docs;
+mod explain;
 mod fakes;
 pub mod handler;
 mod handlers;
@@ -39,6 +40,7 @@ pub use ticket::TicketConfig;
 /// The attribute of an `impl` of [`Authenticator`], [`RoomPolicy`], [`LifecycleHook`] and the other
 /// traits with async methods.
 pub use async_trait::async_trait;
+pub use realtime_core::explanation;
 pub use realtime_core::{
     AckReply, AckStatus, Acks, AllowRooms, Authenticator, CloseReason, ConnectRequest, ConnectionId, ConnectionInfo,
     Context, Drain, Error, Event, EventId, HandlerError, Handlers, Identity, Inbound, LifecycleHook, Payload,

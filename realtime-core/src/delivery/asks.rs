@@ -50,6 +50,11 @@ impl Asks {
         Some(ask)
     }
 
+    /// Returns whether an answer of a connection is awaited.
+    pub(crate) fn awaits(&self, number: u64, connection: ConnectionId) -> bool {
+        self.by_number.get(&number).is_some_and(|open| open.connections.contains(&connection))
+    }
+
     /// Removes a connection that has left the hub; returns the asks that await it.
     pub(crate) fn leave(&mut self, connection: ConnectionId) -> Vec<Arc<Ask>> {
         let numbers = self.by_connection.remove(&connection).unwrap_or_default();

@@ -1,4 +1,6 @@
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::SystemTime;
 use tokio::time::Instant;
 
 use tokio::sync::oneshot;
@@ -16,6 +18,7 @@ use crate::traits::outlet::Outlet;
 use crate::values::close::CloseReason;
 use crate::values::connection::{ConnectionId, ConnectionInfo};
 use crate::values::connection_data::ConnectionData;
+use crate::values::cursor::Epoch;
 use crate::values::position::Position;
 use crate::values::stamp::AtomicStamp;
 use crate::values::target::Target;
@@ -31,6 +34,7 @@ pub(crate) struct Connection<F> {
     pub(crate) connected_at: Instant,
     /// The last applied position at the registration: earlier asks are not for this connection.
     pub(crate) registered_at: Position,
+    pub(crate) birth: Birth,
     pub(crate) outbox: Outbox<F>,
     /// Created, with its worker, by the first event from the client.
     pub(crate) inbox: OnceLock<Arc<Inbox>>,
@@ -42,11 +46,25 @@ pub(crate) struct Connection<F> {
     pub(crate) unwritten: AtomicStamp,
     /// Taken once, when the connection leaves the hub.
     pub(crate) lease: Mutex<Option<Lease>>,
+    /// Set once the client was told to reconnect.
+    pub(crate) told_reconnect: AtomicBool,
     /// The client's fault that closes the connection, in words.
     pub(crate) fault: OnceLock<Box<str>>,
     /// The span of everything that is done for the connection.
     pub(crate) span: tracing::Span,
     pub(crate) outlet: Arc<dyn Outlet>,
+}
+
+/// How a connection began, for explanations.
+#[derive(Debug)]
+pub(crate) struct Birth {
+    pub(crate) at: SystemTime,
+    /// The epoch that its positions are of.
+    pub(crate) epoch: Epoch,
+    /// The position after which it reads.
+    pub(crate) from: Position,
+    /// The `reason` in `connected`.
+    pub(crate) reason: &'static str,
 }
 
 /// The resources that a connection holds while it is registered.

@@ -10,6 +10,7 @@ mod ask;
 mod context;
 mod elsewhere;
 mod expiry;
+mod explain;
 mod guard;
 mod life;
 mod owner;

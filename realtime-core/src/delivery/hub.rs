@@ -11,6 +11,7 @@ mod user;
 mod visibility;
 
 use crate::delivery::connection::Connection;
+use crate::delivery::membership::Memberships;
 use crate::delivery::outbox::Pushed;
 use crate::log::feed::{Wake, Wakes};
 use crate::log::presence::Presence;
@@ -107,9 +108,32 @@ impl<F: Frame> Hub<F> {
         (connection, awaited)
     }
 
-    /// Removes a connection; `false` if it was not registered.
-    pub(crate) fn unregister(&self, connection: &Connection<F>, now: Instant) -> bool {
-        self.lock().remove(connection, now)
+    /// Removes a connection; `false` if it was not registered. `left` gets its own rooms and the last
+    /// position that was applied, in one step with the removal.
+    pub(crate) fn unregister(
+        &self,
+        connection: &Connection<F>,
+        now: Instant,
+        left: impl FnOnce(Memberships, Position),
+    ) -> bool {
+        let mut index = self.lock();
+        let rooms = index.remove(connection, now);
+        let was_registered = rooms.is_some();
+        if let Some(rooms) = rooms {
+            left(rooms, self.applied());
+        }
+        was_registered
+    }
+
+    /// Returns the connections of a user, in any tenant or in one, with their own rooms.
+    pub(crate) fn of_user(&self, member: &Member) -> Vec<(Arc<Connection<F>>, Memberships)> {
+        self.lock().of_user(member)
+    }
+
+    /// Returns whether the server had joined a user of a tenant, or without one, to a room at this
+    /// position, as far as memberships reach.
+    pub(crate) fn was_joined(&self, member: &Member, room: &str, position: Position) -> bool {
+        self.lock().was_joined(member, room, position)
     }
 
     /// Adds a connection to a room from the current position on; `false` if it was in already.

@@ -1,6 +1,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::log::life::{Stay, Stays};
 use crate::values::position::Position;
 
 /// The rooms of a user or of one connection, as intervals of positions, so that a reader that is
@@ -102,6 +103,19 @@ impl Memberships {
         });
     }
 
+    /// Returns up to `most` stays, the latest of each room first, in this room or in all; those that
+    /// ended up to `since` may be forgotten already.
+    pub(crate) fn stays(&self, room: Option<&str>, most: usize, since: Position) -> Stays {
+        let meant = self.rooms.iter().filter(|(name, _)| room.is_none_or(|room| ***name == *room));
+        let mut stays = meant.flat_map(|(room, intervals)| {
+            let stay =
+                |interval: &Interval| Stay { room: Arc::clone(room), after: interval.after, until: interval.until };
+            intervals.iter().rev().map(stay)
+        });
+        let kept = stays.by_ref().take(most).collect();
+        Stays { kept, since, more: stays.next().is_some() }
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.rooms.is_empty()
     }
@@ -144,6 +158,10 @@ mod tests {
             rooms.leave("r", Position::new(2 * n + 1));
         }
         assert_eq!(rooms.len(), 10);
+        let stays = rooms.stays(Some("r"), 9, Position::START);
+        assert_eq!((stays.kept.len(), stays.kept[0].after, stays.more), (9, Position::new(18), true));
+        assert!(rooms.stays(Some("s"), 9, Position::START).kept.is_empty());
+        assert!(!rooms.stays(None, 10, Position::START).more);
         assert!((0..20).all(|n| rooms.was_in("r", Position::new(n)) == (n % 2 == 1)));
     }
 }

@@ -9,6 +9,7 @@ mod stats;
 
 use crate::delivery::cuts::{LARGE, Large};
 use crate::delivery::pass::Pass;
+use crate::log::omissions::Omissions;
 use crate::traits::codec::Frame;
 use crate::values::close::CloseReason;
 use crate::values::config::OutboxConfig;
@@ -56,6 +57,8 @@ pub(crate) struct State<F> {
     pub(crate) last_cursor: Position,
     /// The part of the log that the connection reads at a time while it is behind.
     pub(crate) pass: Pass,
+    /// What was left out of the records that were read; most connections have nothing of it.
+    omissions: Option<Box<Omissions>>,
     pub(crate) counts: Counts,
     /// Set once the connection is to be closed.
     closing: Option<Box<Closing<F>>>,
@@ -130,6 +133,7 @@ impl<F: Frame> Outbox<F> {
                 waiting_since: None,
                 last_cursor: position,
                 pass: Pass::new(),
+                omissions: None,
                 counts: Counts::default(),
             }),
             room: Notify::new(),
@@ -294,6 +298,11 @@ impl<F: Frame> Outbox<F> {
         }
     }
 
+    /// Returns what was left out of the records that were read.
+    pub(crate) fn omissions(&self) -> Omissions {
+        self.lock().omissions.as_deref().cloned().unwrap_or_default()
+    }
+
     pub(crate) fn close_reason(&self) -> Option<CloseReason> {
         self.lock().close_reason().cloned()
     }
@@ -345,6 +354,11 @@ impl<F: Frame> State<F> {
             self.side.reset(SIDE_KEPT);
         }
         taken
+    }
+
+    /// Returns what was left out of the records that were read, to be added to.
+    pub(crate) fn omissions(&mut self) -> &mut Omissions {
+        self.omissions.get_or_insert_default()
     }
 
     /// Counts what is handed to the session.

@@ -10,8 +10,9 @@ use tokio::time::Instant;
 
 use crate::delivery::room_membership::room_membership;
 use crate::log::backplane::LogState;
-use crate::log::feed::{Beginning, Feed, Placed, Wakes};
+use crate::log::feed::{Beginning, Feed, Marked, Placed, Wakes};
 use crate::log::handle::Log;
+use crate::log::life::ConnectionLife;
 use crate::log::presence::Presence;
 use crate::log::record::{Body, Providers};
 use crate::log::refresh::RefreshOutcome;
@@ -273,6 +274,26 @@ impl Feed for Shared {
 
     fn revoke(&self, _: &str) -> usize {
         0
+    }
+
+    fn marked(&self, _: Mark) -> Marked {
+        Marked::default()
+    }
+
+    fn lives(&self, _: &Member, _: Option<&str>) -> Vec<ConnectionLife> {
+        Vec::new()
+    }
+
+    fn was_joined(&self, _: &Member, _: &str, _: Position) -> Option<bool> {
+        None
+    }
+
+    fn awaits(&self, _: Position, _: ConnectionId) -> bool {
+        false
+    }
+
+    fn widens(&self) -> bool {
+        false
     }
 
     fn refresh(&self, _: ConnectionId, _: Token) -> Option<BoxFuture<'static, RefreshOutcome>> {

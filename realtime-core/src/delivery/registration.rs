@@ -182,6 +182,15 @@ impl<C: Codec> Registration<C> {
             return false;
         }
         state.counts.lost = state.counts.lost.saturating_add(u32::from(lost.is_some()));
+        if lost.is_some() {
+            match read.lost_until {
+                Some((until, _)) => state.omissions().lose(reader.position, until),
+                None => state.omissions().pass_over(read.position),
+            }
+        }
+        if !read.last_superseded.is_empty() {
+            state.omissions().supersede(&read.last_superseded);
+        }
         batch.frames.extend(lost);
         add(&self.dispatcher.counters.superseded, read.superseded);
         state.counts.superseded =

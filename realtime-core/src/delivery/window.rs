@@ -8,6 +8,7 @@ mod read;
 use crate::delivery::cuts::Cuts;
 use crate::delivery::hub::Visibility;
 use crate::delivery::key::Key;
+use crate::log::feed::Marked;
 use crate::traits::codec::Frame;
 use crate::values::config::WindowConfig;
 use crate::values::cursor::Mark;
@@ -173,6 +174,14 @@ impl<F: Frame> Window<F> {
             return Some(inner.start_mark);
         }
         inner.record(position).map(|record| record.mark)
+    }
+
+    /// Returns the positions of the records with this mark, and what the window covers; looks at
+    /// every record.
+    pub(crate) fn marked(&self, mark: Mark) -> Marked {
+        let inner = self.read_lock();
+        let found = inner.records.iter().filter(|record| record.mark == mark).map(|record| record.position);
+        Marked { positions: found.collect(), start: inner.start, end: inner.end() }
     }
 
     /// Returns the position before the oldest record.

@@ -50,7 +50,7 @@ impl Log {
             }
         });
         self.append(providers, id, body, Some(ask)).await?;
-        Ok(acks)
+        Ok(acks.with_id(id))
     }
 }
 

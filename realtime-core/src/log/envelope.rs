@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
+use crate::log::explain::{self, ExplainAsk, NodeAnswer};
 use crate::log::record::{Body, MAX_TIMEOUT, Providers, Record};
 use crate::log::refresh::RefreshAsk;
 use crate::log::report::{Item, Received, Report, Settled};
@@ -134,6 +135,8 @@ enum Kind<'a> {
         refused: Option<RefusalHeader>,
     },
     Revoke(Revocation),
+    Explain(ExplainAsk),
+    Explained(NodeAnswer),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -307,6 +310,8 @@ fn kind_of<'a>(body: &'a Body, rest: &mut Vec<Payload>) -> (Kind<'a>, Option<&'a
             (Kind::Refreshed { request: *request, left, refused }, None)
         }
         Body::Revoke(revocation) => (Kind::Revoke(revocation.clone()), None),
+        Body::Explain(ask) => (Kind::Explain(ask.clone()), None),
+        Body::Explained(answer) => (Kind::Explained(answer.clone()), None),
     }
 }
 
@@ -390,6 +395,8 @@ pub(crate) fn decode(bytes: &Bytes) -> Result<Record, EnvelopeError> {
             Body::Refreshed { request, outcome }
         }
         Kind::Revoke(revocation) => Body::Revoke(revocation),
+        Kind::Explain(ask) => Body::Explain(ask),
+        Kind::Explained(answer) => Body::Explained(answer),
     };
     let providers = providers.map_or(Providers::ALL, |names| Providers::named(names.iter().map(|name| &**name)));
     Ok(Record::new(id, node, providers, body))
@@ -398,6 +405,7 @@ pub(crate) fn decode(bytes: &Bytes) -> Result<Record, EnvelopeError> {
 /// Returns the version of readers that a record needs.
 fn needs(body: &Body) -> u8 {
     match body {
+        Body::Explain(_) | Body::Explained(_) => explain::NEEDS,
         Body::Refresh(_) | Body::Refreshed { .. } | Body::Revoke(_) => NEEDS_CREDENTIALS,
         _ => NEEDS,
     }

@@ -9,6 +9,7 @@ use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
 use crate::log::backplane::LogState;
+use crate::log::life::ConnectionLife;
 use crate::log::presence::Presence;
 use crate::log::record::Record;
 use crate::log::refresh::RefreshOutcome;
@@ -132,6 +133,24 @@ pub(crate) trait Feed: Send + Sync + 'static {
     /// Closes the current connections with this token; returns how many were notified.
     fn revoke(&self, token: &str) -> usize;
 
+    /// Returns the positions of the records with this mark in the provider's window, and what the
+    /// window covers.
+    fn marked(&self, mark: Mark) -> Marked;
+
+    /// Returns the open connections of a user, in any tenant or in one, with their stays in this
+    /// room.
+    fn lives(&self, member: &Member, room: Option<&str>) -> Vec<ConnectionLife>;
+
+    /// Returns whether the server had joined a user of a tenant, or without a tenant, to a room at
+    /// this position; `None` if that is no longer known.
+    fn was_joined(&self, member: &Member, room: &str, position: Position) -> Option<bool>;
+
+    /// Returns whether an answer of a connection to the ask at this position is awaited.
+    fn awaits(&self, position: Position, connection: ConnectionId) -> bool;
+
+    /// Returns whether the provider shows to everyone what its own broadcast sends to a room.
+    fn widens(&self) -> bool;
+
     /// Refreshes the credentials of a connection; `None` if the provider has no such connection.
     fn refresh(&self, connection: ConnectionId, token: Token) -> Option<BoxFuture<'static, RefreshOutcome>>;
 }
@@ -143,6 +162,15 @@ pub(crate) struct Beginning {
     pub(crate) before: Option<EventId>,
     /// The rooms that users were joined to at that position.
     pub(crate) rooms: RoomTable,
+}
+
+/// The records of a window that have a mark.
+#[derive(Debug, Default)]
+pub(crate) struct Marked {
+    pub(crate) positions: Vec<Position>,
+    /// The position before the oldest record of the window, and that of its newest.
+    pub(crate) start: Position,
+    pub(crate) end: Position,
 }
 
 /// A record and its context while it is applied.

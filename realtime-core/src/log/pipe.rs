@@ -76,6 +76,8 @@ impl Shared {
             Body::Received(received) => self.received(*received),
             Body::Refresh(ask) => self.answer_refresh(ask, record.node),
             Body::Refreshed { request, outcome } => self.refreshed(*request, outcome),
+            Body::Explain(ask) => self.answer_explain(ask, record.node),
+            Body::Explained(answer) => self.explained(record.node, answer),
             Body::Probe { member } => self.feeds().iter().for_each(|feed| feed.probe(member)),
             Body::Absent { .. }
             | Body::Ask { .. }

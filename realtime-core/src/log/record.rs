@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::log::explain::{ExplainAsk, NodeAnswer};
 use crate::log::refresh::{RefreshAsk, RefreshOutcome};
 use crate::log::report::{Received, Report};
 use crate::values::close::CloseReason;
@@ -67,6 +68,10 @@ pub(crate) enum Body {
     Refreshed { request: EventId, outcome: RefreshOutcome },
     /// The revocation of a token, whose connections are closed.
     Revoke(Revocation),
+    /// The question what a node knows of a user's connections. In the pipe only.
+    Explain(ExplainAsk),
+    /// The answer to it. In the pipe only.
+    Explained(NodeAnswer),
 }
 
 /// The longest timeout of an ask; longer ones are shortened to it.
@@ -146,6 +151,8 @@ impl Record {
             | Body::Check { .. }
             | Body::Close { .. }
             | Body::Event { .. }
+            | Body::Explain(_)
+            | Body::Explained(_)
             | Body::Probe { .. }
             | Body::Received(_)
             | Body::Refresh(_)
@@ -169,7 +176,13 @@ impl Body {
     pub(crate) fn is_skippable(&self) -> bool {
         matches!(
             self,
-            Self::Probe { .. } | Self::Received(_) | Self::Refresh(_) | Self::Refreshed { .. } | Self::Report(_)
+            Self::Explain(_)
+                | Self::Explained(_)
+                | Self::Probe { .. }
+                | Self::Received(_)
+                | Self::Refresh(_)
+                | Self::Refreshed { .. }
+                | Self::Report(_)
         )
     }
 }

@@ -12,8 +12,10 @@ use crate::log::backplane::Backplane;
 use crate::log::collector::Collector;
 use crate::log::counters::LogCounters;
 use crate::log::directory::Directory;
+use crate::log::explain::Explains;
 use crate::log::extent::Extent;
 use crate::log::feed::Feed;
+use crate::log::lives::Lives;
 use crate::log::probes::Probes;
 use crate::log::refresh::Refreshes;
 use crate::log::report::Received;
@@ -55,6 +57,10 @@ pub(crate) struct Shared {
     /// The refreshes that other nodes are asked for.
     pub(super) refreshes: Refreshes,
     pub(super) revocations: Revocations,
+    /// The explanations that other nodes are asked for.
+    pub(super) explains: Explains,
+    /// The connections of this node that have ended.
+    pub(crate) lives: Lives,
     /// `true` if this node only publishes: it has no connections, and does not read the log.
     pub(super) publishes: AtomicBool,
     /// The end of the log when this node began to read it: no other node awaits reports about
@@ -149,6 +155,8 @@ impl Shared {
             counters: LogCounters::default(),
             refreshes: Refreshes::default(),
             revocations: Revocations::default(),
+            explains: Explains::default(),
+            lives: Lives::default(),
             publishes: AtomicBool::new(false),
             first_read: AtomicU64::new(0),
             joining: tokio::sync::Mutex::default(),

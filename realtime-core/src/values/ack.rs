@@ -17,6 +17,7 @@ use tokio::time::Sleep;
 
 use crate::values::ack_counters::AckCounters;
 use crate::values::connection::ConnectionId;
+use crate::values::event_id::EventId;
 use crate::values::handler_error::HandlerError;
 use crate::values::inbound::InboundPayload;
 use crate::values::node::NodeId;
@@ -66,6 +67,8 @@ pub struct Acks {
     deadline: Option<Pin<Box<Sleep>>>,
     /// Called when the answers are no longer awaited.
     on_drop: Option<Box<dyn FnOnce() + Send + Sync>>,
+    /// The id of the ask.
+    id: Option<EventId>,
     /// The streams whose answers are merged into this one, each from a provider of this name.
     others: Vec<(&'static str, Acks)>,
 }
@@ -156,14 +159,14 @@ impl AckReply {
 impl Acks {
     pub(crate) fn new(ask: Arc<Ask>, deadline: Instant, on_drop: impl FnOnce() + Send + Sync + 'static) -> Self {
         let deadline = Some(Box::pin(tokio::time::sleep_until(deadline)));
-        Self { ask, deadline, on_drop: Some(Box::new(on_drop)), others: Vec::new() }
+        Self { ask, deadline, on_drop: Some(Box::new(on_drop)), id: None, others: Vec::new() }
     }
 
     /// Creates a stream of answers that have already arrived, for mocks.
     pub fn ready(replies: impl IntoIterator<Item = AckReply>) -> Self {
         let ask = Ask::new();
         ask.lock().ready.extend(replies);
-        Self { ask: Arc::new(ask), deadline: None, on_drop: None, others: Vec::new() }
+        Self { ask: Arc::new(ask), deadline: None, on_drop: None, id: None, others: Vec::new() }
     }
 
     /// Merges the answers of another ask into this stream; replies that name no provider get this
@@ -172,6 +175,18 @@ impl Acks {
     pub fn and(mut self, provider: &'static str, other: Self) -> Self {
         self.others.push((provider, other));
         self
+    }
+
+    /// Sets the id of the ask.
+    pub(crate) fn with_id(mut self, id: EventId) -> Self {
+        self.id = Some(id);
+        self
+    }
+
+    /// Returns the id of the ask, as of a send's receipt; `None` for mocks.
+    #[must_use]
+    pub fn id(&self) -> Option<EventId> {
+        self.id
     }
 
     /// Returns the next outcome as soon as it is known; `None` when there are no more.

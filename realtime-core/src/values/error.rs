@@ -167,6 +167,15 @@ fn list(names: &[String]) -> String {
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
+// Here, since the error of an unknown outcome has an id.
+impl std::str::FromStr for EventId {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Self::parse(text).ok_or(Error::InvalidName { what: "event", reason: "it is not an event id" })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

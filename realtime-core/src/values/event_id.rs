@@ -23,6 +23,19 @@ impl EventId {
     pub const fn to_bytes(self) -> [u8; 16] {
         self.0.into_bytes()
     }
+
+    /// Reads the text of an id.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        uuid::Uuid::try_parse(text).ok().map(Self)
+    }
+
+    /// Returns the time at which the id was made, by the publisher's clock, in milliseconds since
+    /// 1970; `None` for an id that [`EventId::random`] did not make.
+    #[must_use]
+    pub fn created_ms(self) -> Option<u64> {
+        let (seconds, nanoseconds) = self.0.get_timestamp()?.to_unix();
+        Some(seconds * 1_000 + u64::from(nanoseconds / 1_000_000))
+    }
 }
 
 impl std::fmt::Display for EventId {

@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 
 /// The newest version of records that this build reads.
-pub(crate) const READS: u8 = 2;
+pub(crate) const READS: u8 = 3;
 
 /// The name of one node, random at each start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

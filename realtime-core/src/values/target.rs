@@ -113,6 +113,22 @@ impl Target {
         &self.scope
     }
 
+    /// Returns whether the target excludes anyone.
+    pub(crate) fn has_exceptions(&self) -> bool {
+        !(self.except_connections.is_empty() && self.except_users.is_empty() && self.except_users_in.is_empty())
+    }
+
+    /// Returns the excluded connections.
+    pub(crate) fn except_connections(&self) -> impl Iterator<Item = &ConnectionId> {
+        self.except_connections.iter()
+    }
+
+    /// Returns the excluded users, each with its tenant if it is excluded in that one only.
+    pub(crate) fn except_users(&self) -> impl Iterator<Item = (Option<&str>, &str)> {
+        let in_any = self.except_users.iter().map(|user| (None, &**user));
+        in_any.chain(self.except_users_in.iter().map(|(tenant, user)| (Some(&**tenant), &**user)))
+    }
+
     /// Checks every name in the target.
     ///
     /// # Errors
@@ -153,10 +169,7 @@ impl Target {
 
     /// Returns whether [`Target::admits`] includes every connection.
     pub(crate) fn admits_all(&self) -> bool {
-        self.tenant_only().is_none()
-            && self.except_connections.is_empty()
-            && self.except_users.is_empty()
-            && self.except_users_in.is_empty()
+        self.tenant_only().is_none() && !self.has_exceptions()
     }
 
     fn excepts(&self, tenant: Option<&str>, user: &str) -> bool {
@@ -175,7 +188,7 @@ impl Target {
     }
 
     /// Returns the tenant that the scope's set is restricted to.
-    fn tenant_only(&self) -> Option<&str> {
+    pub(crate) fn tenant_only(&self) -> Option<&str> {
         match &self.scope {
             Scope::Room { tenant, .. } | Scope::User { tenant, .. } => tenant.as_deref(),
             Scope::All | Scope::Connection(_) | Scope::Tenant(_) => None,

@@ -2,18 +2,25 @@
 
 use std::time::{Duration, Instant};
 
-use realtime_core::spi::{Directory, Runtime};
+use realtime_core::explanation::{Fate, Mismatch};
+use realtime_core::spi::{Directory, Log, Runtime};
 use realtime_core::{AllowRooms, Error, Event, OnlineIn, RealtimeProvider, Target};
 
 use super::{BrokerUnderTest, connect};
-use crate::{ByQuery, Served, WsClient, in_time};
+use crate::{ByQuery, Served, WsClient, eventually, in_time};
 
 /// Starts a node.
 async fn node<B: BrokerUnderTest>(server: &B) -> Served<B::Provider> {
+    node_with_log(server).await.0
+}
+
+/// Starts a node; returns its side of the log too.
+async fn node_with_log<B: BrokerUnderTest>(server: &B) -> (Served<B::Provider>, Log) {
     let log = connect(server).await;
     let runtime = Runtime::in_memory().with_directory(B::directory(&log)).with_backplane(log);
     let runtime = runtime.with_authenticator(ByQuery).with_policy(AllowRooms);
-    Served::start(B::provider(), runtime).await
+    let log = runtime.log.clone();
+    (Served::start(B::provider(), runtime).await, log)
 }
 
 /// Starts two nodes.
@@ -90,6 +97,26 @@ pub async fn nodes_deliver_to_each_other_in_one_order<B: BrokerUnderTest>() {
     nodes[0].provider.broadcast().to_user("ann", note("by the pipe").as_volatile()).await.expect("sent");
     assert_eq!(notes(&mut there, 1).await, ["by the pipe"]);
     assert_eq!(notes(&mut here, 1).await, ["by the pipe"]);
+}
+
+/// What became of an event is told for the connections of all nodes, open and ended.
+pub async fn explanation_comes_from_all_nodes<B: BrokerUnderTest>() {
+    let server = B::start().await;
+    let [(here, log), (there, _)] = [node_with_log(&server).await, node_with_log(&server).await];
+    let mut open = client(&here, "user=ann").await;
+    drop(client(&there, "user=ann").await);
+    let connections = || there.provider.connections(&Target::user("ann")).len();
+    eventually("the end of a connection", || connections() == 0).await;
+    let sent = here.provider.broadcast().to_user("ann", note("one")).await.expect("sent");
+    notes(&mut open, 1).await;
+    let explanation = in_time("an explanation", log.explain(sent.id, "ann", None)).await.expect("an explanation");
+    let fates: Vec<_> = explanation.connections.iter().map(|known| (known.node, known.fate.clone())).collect();
+    let ended = Fate::NotMatched { why: Mismatch::EndedBefore };
+    assert!(fates.len() == 2 && explanation.unknown.is_empty(), "{explanation}");
+    let of_node =
+        |is_here: bool| fates.iter().find(|(node, _)| (*node == log.node().id) == is_here).map(|(_, fate)| fate);
+    assert_eq!((of_node(true), of_node(false)), (Some(&Fate::Written), Some(&ended)), "{explanation}");
+    assert_eq!(explanation.published.map(|published| Some(published.position)), Some(sent.position));
 }
 
 /// A cursor of a node that is gone is valid at another, and at one that starts later.

@@ -21,6 +21,8 @@ mod disk;
 mod drain;
 #[cfg(all(feature = "socketio", feature = "sse", feature = "ws"))]
 mod dropped;
+#[cfg(all(feature = "sse", feature = "socketio", feature = "ws"))]
+mod explain;
 #[cfg(all(feature = "socketio", feature = "sse", feature = "ws"))]
 mod handlers;
 #[cfg(all(feature = "jwt", feature = "sse", feature = "socketio", feature = "ws"))]

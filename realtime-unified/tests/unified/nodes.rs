@@ -1,11 +1,9 @@
 //! Services that share a log and a directory: nodes, and a process that only publishes.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
-use crate::support::{by_token, sse_client, start, ws_client};
-use realtime_unified::memory::{MemoryBackplane, MemoryDirectory};
+use crate::support::{Shared, by_token, sse_client, ws_client};
 use realtime_unified::stats::{OnlineCount, OnlineIn};
 use realtime_unified::{
     AckStatus, AllowRooms, CloseReason, Error, Event, NotificationService, SseConfig, SseProvider, Target, WsConfig,
@@ -15,35 +13,19 @@ use serde_json::{Value, json};
 
 const LONG: Duration = Duration::from_secs(60);
 
-#[derive(Default)]
-struct Shared {
-    backplane: MemoryBackplane,
-    directory: Arc<MemoryDirectory>,
-}
-
-impl Shared {
-    async fn node(&self, name: &str) -> (NotificationService, SocketAddr) {
-        let service = NotificationService::builder()
-            .provider(SseProvider::new(SseConfig::default()))
-            .provider(WsProvider::new(WsConfig::default()))
-            .authenticator(by_token)
-            .room_policy(AllowRooms)
-            .node_name(name)
-            .backplane(self.backplane.clone())
-            .directory(Arc::clone(&self.directory));
-        start(service).await
-    }
-
-    async fn publisher(&self) -> NotificationService {
-        let builder = NotificationService::publisher(self.backplane.clone());
-        builder.directory(Arc::clone(&self.directory)).build().await.unwrap()
-    }
+async fn node(shared: &Shared, name: &str) -> (NotificationService, SocketAddr) {
+    let node = NotificationService::builder()
+        .provider(SseProvider::new(SseConfig::default()))
+        .provider(WsProvider::new(WsConfig::default()))
+        .authenticator(by_token)
+        .room_policy(AllowRooms);
+    shared.start(name, node).await
 }
 
 #[tokio::test]
 async fn publisher_sends_over_one_provider_or_all() {
     let shared = Shared::default();
-    let (_service, address) = shared.node("a").await;
+    let (_service, address) = node(&shared, "a").await;
     let (mut ws, mut sse) = (ws_client(address, "/ws?token=ann").await, sse_client(address, "/sse?token=ann").await);
     let publisher = shared.publisher().await;
     let receipt = publisher.to_user("ann", "first", &1).await.unwrap();
@@ -80,7 +62,7 @@ async fn publisher_sends_over_one_provider_or_all() {
 #[tokio::test]
 async fn publisher_asks_and_closes_at_all_nodes() {
     let shared = Shared::default();
-    let ((_one, first), (_two, second)) = (shared.node("a").await, shared.node("b").await);
+    let ((_one, first), (_two, second)) = (node(&shared, "a").await, node(&shared, "b").await);
     let clients = [ws_client(first, "/ws?token=ann").await, ws_client(second, "/ws?token=ann").await];
     for client in clients {
         let mut client = client.answer_asks(|ask| Some(json!([ask.payload, "yes"])));
@@ -117,7 +99,7 @@ async fn publisher_refuses_what_it_cannot_know() {
 #[tokio::test]
 async fn service_knows_nodes_users_and_health() {
     let shared = Shared::default();
-    let ((one, first), (two, second)) = (shared.node("a").await, shared.node("b").await);
+    let ((one, first), (two, second)) = (node(&shared, "a").await, node(&shared, "b").await);
     let _clients = [ws_client(first, "/ws?token=ann").await, ws_client(second, "/ws?token=bob&channel=lobby").await];
     let mut names: Vec<_> = one.nodes().await.unwrap().into_iter().map(|node| node.name.unwrap()).collect();
     names.sort_unstable();

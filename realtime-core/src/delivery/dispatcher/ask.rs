@@ -13,6 +13,7 @@ use crate::values::ack::{AckStatus, Acks};
 use crate::values::connection::ConnectionId;
 use crate::values::error::Result;
 use crate::values::event::Event;
+use crate::values::fate::Answer;
 use crate::values::inbound::InboundPayload;
 use crate::values::target::Target;
 
@@ -56,11 +57,17 @@ impl<C: Codec> Dispatcher<C> {
 
     pub(crate) fn answer(&self, ack: u64, connection: ConnectionId, payload: InboundPayload) -> bool {
         let ask = self.asks().settle(ack, connection);
-        ask.is_some_and(|ask| ask.settle(connection, AckStatus::Answered, Some(payload)))
+        ask.is_some_and(|ask| {
+            self.keep_answer(ack, connection, Answer::Received);
+            ask.settle(connection, AckStatus::Answered, Some(payload))
+        })
     }
 
     pub(crate) fn answer_unreadable(&self, ack: u64, connection: ConnectionId) -> bool {
         let ask = self.asks().settle(ack, connection);
-        ask.is_some_and(|ask| ask.settle(connection, AckStatus::Unreadable, None))
+        ask.is_some_and(|ask| {
+            self.keep_answer(ack, connection, Answer::Unreadable);
+            ask.settle(connection, AckStatus::Unreadable, None)
+        })
     }
 }

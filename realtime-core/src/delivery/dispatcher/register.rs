@@ -1,12 +1,14 @@
 //! From an admitted request to a registered connection, and back out of the hub.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::SystemTime;
 use tokio::time::Instant;
 
 use tokio::sync::oneshot;
 use tracing::Instrument;
 
-use crate::delivery::connection::{Connection, Lease};
+use crate::delivery::connection::{Birth, Connection, Lease};
 use crate::delivery::credentials::Credentials;
 use crate::delivery::dispatcher::{Admitted, Dispatcher};
 use crate::delivery::outbox::Outbox;
@@ -16,9 +18,9 @@ use crate::traits::outlet::Outlet;
 use crate::values::ack::AckStatus;
 use crate::values::close::CloseReason;
 use crate::values::connection::{ConnectionId, ConnectionInfo};
+use crate::values::cursor::Cursor;
 use crate::values::event::Event;
 use crate::values::node::NodeId;
-use crate::values::position::Position;
 use crate::values::stamp::AtomicStamp;
 use crate::values::stats::add;
 
@@ -70,15 +72,19 @@ impl<C: Codec> Dispatcher<C> {
             let from = resume.unwrap_or(applied);
             let resumed = resume.is_some();
             self.counters.presented(reason);
+            let cursor = self.cursor(from);
+            let birth = Birth { at: SystemTime::now(), epoch: cursor.epoch(), from, reason };
             let connection = Connection {
-                outbox: Outbox::new(from, self.welcome(id, from, resumed, reason)),
+                outbox: Outbox::new(from, self.welcome(id, cursor, resumed, reason)),
                 credentials: Credentials::of(&identity, request).map(Box::new),
                 info: ConnectionInfo { id, provider, identity, resumed, address },
                 former: former.filter(|_| resumed),
                 connected_at: Instant::now(),
                 registered_at: applied,
+                birth,
                 inbox: OnceLock::new(),
                 data,
+                told_reconnect: AtomicBool::new(false),
                 fault: OnceLock::new(),
                 in_flight: Mutex::default(),
                 unwritten: AtomicStamp::default(),
@@ -92,8 +98,7 @@ impl<C: Codec> Dispatcher<C> {
         connection
     }
 
-    fn welcome(&self, id: ConnectionId, position: Position, resumed: bool, reason: &str) -> C::Frame {
-        let cursor = self.cursor(position);
+    fn welcome(&self, id: ConnectionId, cursor: Cursor, resumed: bool, reason: &str) -> C::Frame {
         let value = serde_json::json!({
             "message": "connected",
             "connectionId": id.to_string(),
@@ -117,7 +122,8 @@ impl<C: Codec> Dispatcher<C> {
     /// Removes a connection from the hub and releases its resources; a second call has no effect.
     fn unregister(&self, connection: &Connection<C::Frame>, reason: CloseReason) {
         let id = connection.info.id;
-        if !self.hub.unregister(connection, Instant::now()) {
+        let keep = |rooms, position| self.keep_life(connection, &rooms, position, &reason);
+        if !self.hub.unregister(connection, Instant::now(), keep) {
             return;
         }
         self.expiries.forget(connection);

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use crate::delivery::connection::Connection;
 use crate::delivery::dispatcher::Dispatcher;
+use crate::delivery::outbox::Pushed;
 use crate::traits::codec::Codec;
 use crate::values::close::CloseReason;
 use crate::values::drain::Drain;
@@ -139,7 +140,10 @@ impl<C: Codec> Dispatcher<C> {
         let reason = CloseReason::RESTART;
         let frame = self.codec.reconnect(drain, &reason);
         // Dropped if the lane is full: such a client would not read it in time either.
-        connection.outbox.push_side(frame, false, self.config.delivery.outbox, Instant::now());
+        let (pushed, _) = connection.outbox.push_side(frame, false, self.config.delivery.outbox, Instant::now());
+        if pushed == Pushed::Queued {
+            connection.told_reconnect.store(true, Ordering::Relaxed);
+        }
         connection.close_after(self.hub.applied(), reason);
     }
 

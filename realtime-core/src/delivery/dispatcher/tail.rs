@@ -13,7 +13,8 @@ use crate::delivery::hub::Outcome;
 use crate::delivery::outbox::Pushed;
 use crate::delivery::window::{Content, Kind, Record as Kept, Series};
 use crate::log::backplane::LogState;
-use crate::log::feed::{Beginning, Feed, Placed, Wakes};
+use crate::log::feed::{Beginning, Feed, Marked, Placed, Wakes};
+use crate::log::life::ConnectionLife;
 use crate::log::presence::Presence;
 use crate::log::record::Body;
 use crate::log::refresh::RefreshOutcome;
@@ -21,6 +22,7 @@ use crate::traits::codec::Codec;
 use crate::traits::runtime::Runtime;
 use crate::values::ack::{AckStatus, Ask};
 use crate::values::close::CloseReason;
+use crate::values::config::RoomDelivery;
 use crate::values::connection::ConnectionId;
 use crate::values::cursor::Mark;
 use crate::values::drain::Drain;
@@ -160,6 +162,8 @@ impl<C: Codec> Dispatcher<C> {
             // The first two are not for this function, the others not for a log.
             Body::Ask { .. }
             | Body::Event { .. }
+            | Body::Explain(_)
+            | Body::Explained(_)
             | Body::Probe { .. }
             | Body::Received(_)
             | Body::Refresh(_)
@@ -349,6 +353,26 @@ impl<C: Codec> Feed for Dispatcher<C> {
 
     fn revoke(&self, token: &str) -> usize {
         self.end_token(token)
+    }
+
+    fn marked(&self, mark: Mark) -> Marked {
+        self.window.marked(mark)
+    }
+
+    fn lives(&self, member: &Member, room: Option<&str>) -> Vec<ConnectionLife> {
+        self.lives_of(member, room)
+    }
+
+    fn was_joined(&self, member: &Member, room: &str, position: Position) -> Option<bool> {
+        self.was_joined_at(member, room, position)
+    }
+
+    fn awaits(&self, position: Position, connection: ConnectionId) -> bool {
+        self.asks().awaits(position.get(), connection)
+    }
+
+    fn widens(&self) -> bool {
+        self.config.room_delivery == RoomDelivery::Everyone
     }
 
     fn refresh(&self, connection: ConnectionId, token: Token) -> Option<BoxFuture<'static, RefreshOutcome>> {

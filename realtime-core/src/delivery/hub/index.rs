@@ -101,10 +101,12 @@ impl<F: Frame> Index<F> {
         Vec::new()
     }
 
-    pub(super) fn remove(&mut self, connection: &Connection<F>, now: Instant) -> bool {
+    /// Removes a connection; returns the rooms that it entered itself, or `None` if it was not
+    /// there.
+    pub(super) fn remove(&mut self, connection: &Connection<F>, now: Instant) -> Option<Memberships> {
         let id = connection.info.id;
         if !self.all.remove(id) {
-            return false;
+            return None;
         }
         let identity = &connection.info.identity;
         if let Some(tenant) = identity.tenant_name() {
@@ -120,12 +122,27 @@ impl<F: Frame> Index<F> {
                 self.users.remove(name);
             }
         }
-        if let Some(rooms) = self.entered.remove(&id) {
-            for room in rooms.current() {
-                remove_from(&mut self.rooms, room, id);
-            }
+        let entered = self.entered.remove(&id).unwrap_or_default();
+        for room in entered.current() {
+            remove_from(&mut self.rooms, room, id);
         }
-        true
+        Some(entered)
+    }
+
+    /// Returns the connections of a user, in any tenant or in one, with the rooms that they entered
+    /// themselves.
+    pub(super) fn of_user(&self, member: &Member) -> Vec<(Arc<Connection<F>>, Memberships)> {
+        let user = self.users.get(&member.user).into_iter();
+        let connections = user.flat_map(|user| user.connections_in(member.tenant.as_deref()));
+        let entered = |id| self.entered.get(&id).cloned().unwrap_or_default();
+        connections.map(|connection| (Arc::clone(connection), entered(connection.info.id))).collect()
+    }
+
+    /// Returns whether a user of a tenant, or without one, was joined to a room when this record was
+    /// appended.
+    pub(super) fn was_joined(&self, member: &Member, room: &str, position: Position) -> bool {
+        let user = self.users.get(&member.user);
+        user.is_some_and(|user| user.joined(member.tenant.as_deref()).was_in(room, position))
     }
 
     pub(super) fn enter(&mut self, id: ConnectionId, room: &Arc<str>, at: Position) -> bool {

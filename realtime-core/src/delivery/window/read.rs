@@ -8,6 +8,7 @@ use super::{Content, Inner, Kind, Series, Window};
 use crate::delivery::cuts::{LARGE, Large};
 use crate::delivery::hub::Visibility;
 use crate::delivery::pass::Pass;
+use crate::log::omissions::MOST_SUPERSEDED;
 use crate::traits::codec::Frame;
 use crate::values::cursor::Mark;
 use crate::values::position::Position;
@@ -24,6 +25,8 @@ pub(crate) struct Read {
     pub(crate) last_cursor: Option<Position>,
     /// Events left out because a newer one of their series comes in the same pass.
     pub(crate) superseded: usize,
+    /// The last of them, all if there are fewer than 64.
+    pub(crate) last_superseded: Vec<Position>,
     /// The mark and size of the record at the position, if that one is passed over.
     pub(crate) passed_over: Option<(Mark, usize)>,
     /// The large records among the frames.
@@ -47,6 +50,7 @@ struct Reader<'a, F> {
     /// The newest event of each series that the reader gets in this pass.
     newest: HashMap<&'a Series, Option<Position>>,
     superseded: usize,
+    last_superseded: Vec<Position>,
 }
 
 /// A record that the reader gets.
@@ -78,6 +82,7 @@ impl<F: Frame> Window<F> {
             lost_until,
             last_cursor,
             superseded: 0,
+            last_superseded: Vec::new(),
             passed_over: None,
             large: Vec::new(),
         };
@@ -109,13 +114,15 @@ impl<F: Frame> Window<F> {
             }
         }
         read.superseded = reader.superseded;
+        read.last_superseded = reader.last_superseded;
         read
     }
 }
 
 impl<'a, F: Frame> Reader<'a, F> {
     fn new(inner: &'a Inner<F>, visibility: &'a Visibility, until: Position) -> Self {
-        Self { inner, visibility, until, now: Instant::now(), newest: HashMap::new(), superseded: 0 }
+        let (now, newest) = (Instant::now(), HashMap::new());
+        Self { inner, visibility, until, now, newest, superseded: 0, last_superseded: Vec::new() }
     }
 
     /// Returns the positions after this one of all records whose targets may mean the reader.
@@ -138,13 +145,23 @@ impl<'a, F: Frame> Reader<'a, F> {
             Kind::Latest(series) => {
                 let newest = self.newest.entry(series).or_insert_with(|| inner.newest(series, visibility, until));
                 if *newest > Some(position) {
-                    self.superseded += 1;
+                    self.supersede(position);
                     return None;
                 }
             }
             Kind::Ask(_) | Kind::Event => {}
         }
         Some(Found { frame, mark: record.mark, is_ask: matches!(kind, Kind::Ask(_)) })
+    }
+}
+
+impl<F> Reader<'_, F> {
+    fn supersede(&mut self, position: Position) {
+        self.superseded += 1;
+        if self.last_superseded.len() == 2 * MOST_SUPERSEDED {
+            self.last_superseded.drain(..MOST_SUPERSEDED - 1);
+        }
+        self.last_superseded.push(position);
     }
 }
 

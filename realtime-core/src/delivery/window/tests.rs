@@ -1,12 +1,13 @@
+use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use tokio_util::task::TaskTracker;
 
 use super::*;
 use crate::admission::limits::Admission;
-use crate::delivery::connection::{Connection, Lease};
+use crate::delivery::connection::{Birth, Connection, Lease};
 use crate::delivery::cuts::{LARGE, Large};
 use crate::delivery::hub::Hub;
 use crate::delivery::outbox::Outbox;
@@ -14,6 +15,7 @@ use crate::delivery::pass::Pass;
 use crate::traits::outlet::SessionOutlet;
 use crate::values::config::{Limits, OutboxConfig};
 use crate::values::connection::{ConnectionId, ConnectionInfo};
+use crate::values::cursor::Epoch;
 use crate::values::event_id::EventId;
 use crate::values::stamp::AtomicStamp;
 
@@ -173,6 +175,8 @@ fn visibility(registered_at: u64, end: u64) -> Visibility {
             former: None,
             connected_at: Instant::now(),
             registered_at: applied,
+            birth: Birth { at: SystemTime::now(), epoch: Epoch::new(7), from: applied, reason: "new" },
+            told_reconnect: AtomicBool::new(false),
             outbox: Outbox::new(applied, Bytes::new()),
             inbox: OnceLock::new(),
             data: OnceLock::new(),

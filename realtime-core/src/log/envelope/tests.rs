@@ -1,5 +1,8 @@
 use super::*;
+use crate::values::explanation::Explained;
+use crate::values::fate::{Acknowledgement, DropReason, Fate, Mismatch, Unknown};
 use crate::values::inbound::InboundPayload;
+use crate::values::node::NodeInfo;
 
 fn record(body: Body) -> Record {
     Record::new(EventId::random(), NodeId::random(), Providers::one("a\"b"), body)
@@ -41,11 +44,37 @@ fn all() -> Vec<Record> {
         record(refreshed(Err(Refusal::forbidden("no")))),
         record(refreshed(Err(Refusal::new(RefusalKind::Unavailable, "later")))),
         record(Body::Revoke(Revocation::new("jti", std::time::SystemTime::now()))),
+        record(explain(Some((crate::values::cursor::Epoch::new(7), Position::new(8))))),
+        record(explain(None)),
+        record(Body::Explained(explained(id))),
     ]
 }
 
 fn refreshed(outcome: Result<Refreshed, Refusal>) -> Body {
     Body::Refreshed { request: EventId::random(), outcome }
+}
+
+fn explain(place: Option<(crate::values::cursor::Epoch, Position)>) -> Body {
+    let [request, event] = [(); 2].map(|()| EventId::random());
+    Body::Explain(ExplainAsk { request, event, place, user: "ann".into(), tenant: Some("acme".into()) })
+}
+
+/// An answer with fates of each kind, with and without a reason.
+fn explained(connection: crate::values::connection::ConnectionId) -> NodeAnswer {
+    let node = NodeInfo::new(NodeId::random());
+    let at = Position::new(9);
+    let fates = [
+        Fate::Written,
+        Fate::NotMatched { why: Mismatch::Room },
+        Fate::Dropped { why: DropReason::Lost { from: at, until: at } },
+        Fate::Acknowledged { by: Acknowledgement::Resumed(connection) },
+        Fate::Unknown { why: Unknown::Silent { node: node.clone() } },
+        Fate::Unknown { why: Unknown::NotInLog { since_ms: None } },
+    ];
+    let connections = fates
+        .map(|fate| Explained::new(node.id, connection, "ws", at, fate).with_end(8, at, CloseReason::kicked("enough")));
+    let (request, connections) = (EventId::random(), connections.into());
+    NodeAnswer { request, started_ms: None, forgotten_ms: Some(2), keeps: true, more: 3, connections }
 }
 
 /// A report with items of every kind; two with payloads, one with attached bytes.

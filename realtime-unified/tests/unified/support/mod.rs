@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use realtime_testkit::{SseClient, WsClient, in_time, read_head};
+use realtime_unified::memory::{MemoryBackplane, MemoryDirectory};
 use realtime_unified::{ConnectRequest, Identity, NotificationService, NotificationServiceBuilder, Refusal, serve};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
@@ -223,6 +224,26 @@ pub async fn lines(collector: &Collector, texts: &[&str], count: usize) -> Vec<L
 /// Identifies the user by `?token=`, whose value is the name.
 pub async fn by_token(request: ConnectRequest) -> Result<Identity, Refusal> {
     Ok(request.token().map_or(Identity::anonymous(), |user| Identity::user(&*user)))
+}
+
+/// A log and a directory that nodes share.
+#[derive(Clone, Default)]
+pub struct Shared {
+    pub backplane: MemoryBackplane,
+    pub directory: Arc<MemoryDirectory>,
+}
+
+impl Shared {
+    /// Starts a node of this name.
+    pub async fn start(&self, name: &str, node: NotificationServiceBuilder) -> (NotificationService, SocketAddr) {
+        start(node.node_name(name).backplane(self.backplane.clone()).directory(Arc::clone(&self.directory))).await
+    }
+
+    /// Builds the service of a process that only publishes.
+    pub async fn publisher(&self) -> NotificationService {
+        let builder = NotificationService::publisher(self.backplane.clone());
+        builder.directory(Arc::clone(&self.directory)).build().await.unwrap()
+    }
 }
 
 /// Builds the service and serves its routes for as long as the test runs.

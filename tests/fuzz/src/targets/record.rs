@@ -7,7 +7,7 @@ use realtime_core::spi::{Position, RoomEdit, RoomTable, Stored};
 const GROWTH: usize = 8;
 const GROWTH_ONCE: usize = 512;
 /// The newest version of records that this build reads.
-const READS: u8 = 2;
+const READS: u8 = 3;
 
 pub(crate) fn run(data: &[u8]) {
     let stored = Stored::from(Bytes::copy_from_slice(data));

@@ -1,0 +1,81 @@
+//! Finding a record by its id.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use crate::log::backplane::Entry;
+use crate::log::shared::Shared;
+use crate::values::cursor::{Epoch, Mark};
+use crate::values::error::Result;
+use crate::values::event_id::EventId;
+use crate::values::fate::Unknown;
+use crate::values::position::Position;
+
+/// The longest time of a search.
+const TIME: Duration = Duration::from_secs(2);
+/// The records that are read in one step, and in all.
+const PAGE: u64 = 250;
+const MOST: u64 = 100_000;
+
+impl Shared {
+    /// Returns the record with this id, and the epoch of the log. It is looked up among the marks of
+    /// the windows, which are in memory; what no window covers is read from the log, the newest
+    /// records first, for two seconds and 100,000 records at most.
+    pub(super) async fn find_record(&self, id: EventId) -> std::result::Result<(Entry, Epoch), Unknown> {
+        match timeout(TIME, self.search(id)).await {
+            Err(_) => Err(Unknown::Search),
+            Ok(Err(error)) => {
+                tracing::debug!(event = %id, %error, "an event cannot be looked for");
+                Err(Unknown::Log)
+            }
+            Ok(Ok(found)) => found,
+        }
+    }
+
+    /// Returns the record at a position if it has this id.
+    pub(super) async fn record_at(&self, position: Position, id: EventId) -> Result<Option<Entry>> {
+        let found = timeout(TIME, self.backplane.range(position.previous(), 1)).await;
+        let found =
+            found.unwrap_or_else(|_| Err(crate::values::error::Error::Backplane("no answer in time".into())))?;
+        Ok(found.into_iter().find(|entry| entry.position == position && entry.id == id))
+    }
+
+    async fn search(&self, id: EventId) -> Result<std::result::Result<(Entry, Epoch), Unknown>> {
+        let state = self.backplane.state().await?;
+        let mut covered = (Position::START, Position::START);
+        for feed in self.feeds() {
+            let marked = feed.marked(Mark::of(id));
+            for position in marked.positions {
+                if let Some(entry) = self.record_at(position, id).await? {
+                    return Ok(Ok((entry, state.epoch)));
+                }
+            }
+            if marked.end > covered.1 {
+                covered = (marked.start, marked.end);
+            }
+        }
+        let newer = (covered.1.max(state.start), state.last);
+        let older = (state.start, covered.0.min(state.last));
+        let mut left = MOST;
+        for (after, until) in [newer, older] {
+            let mut end = until;
+            while end > after {
+                let begin = Position::new(end.get().saturating_sub(PAGE)).max(after);
+                let size = end.get() - begin.get();
+                let page = self.backplane.range(begin, usize::try_from(size).unwrap_or(usize::MAX)).await?;
+                if let Some(entry) = page.into_iter().find(|entry| entry.id == id) {
+                    return Ok(Ok((entry, state.epoch)));
+                }
+                left = left.saturating_sub(size);
+                if left == 0 {
+                    return Ok(Err(Unknown::Search));
+                }
+                end = begin;
+            }
+        }
+        let oldest = self.backplane.range(state.start, 1).await?;
+        let since_ms = oldest.first().and_then(|entry| entry.id.created_ms());
+        Ok(Err(Unknown::NotInLog { since_ms }))
+    }
+}
