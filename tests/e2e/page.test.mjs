@@ -151,6 +151,27 @@ test('page: burst shows in the plot and its figures', () => withPage(demo, {}, a
   await browser.screenshot('burst');
 }));
 
+test('page: explanation says what became of an event', () => withPage(demo, {}, async (page, browser) => {
+  const { user } = await connect(page);
+  const explain = async (name) => {
+    await page.fill('[data-testid=explain-user]', name);
+    await page.click('[data-testid=explain-submit]');
+  };
+  const says = (pattern) => page.waitForFunction(
+    (source) => new RegExp(source).test(document.querySelector('#explain-text').textContent), pattern);
+  await explain(user);
+  await page.waitForFunction(() => /id of an event/.test(document.querySelector('#explain-error').textContent));
+
+  await send(page, { kind: 'user', name: user, event: 'explained' });
+  for (const provider of PROVIDERS) await page.waitForSelector(row(provider, 'explained'));
+  await explain(user);
+  await says('"explained", position[^]*sent to user[^]*3 connections known[^]*WRITTEN[^]*WRITTEN[^]*WRITTEN');
+  await page.locator('.explain').scrollIntoViewIfNeeded();
+  await browser.screenshot('explain');
+  await explain('nobody');
+  await says('no connection is known');
+}));
+
 test('page: wrong input is explained next to its field', () => withPage(demo, {}, async (page, browser) => {
   const { user } = await connect(page);
   await send(page, { kind: 'user', name: user, event: 'x', data: '{"half":' });

@@ -1,6 +1,7 @@
 // The page's wiring: who the user is, three transports, and the forms around them.
 import { AskForm } from './ask.js';
 import { byId, fieldProblem } from './element.js';
+import { ExplainForm } from './explain.js';
 import { Plot } from './plot.js';
 import { PROVIDERS } from './providers.js';
 import { Rooms } from './rooms.js';
@@ -27,6 +28,7 @@ const transports = PROVIDERS.map((provider) => new Transport(provider, {
   answer: () => ask.answer,
   announce,
 }));
+new ExplainForm(() => send.lastId);
 new SayForm(Object.fromEntries(PROVIDERS.map(({ name }, at) => [name, transports[at]])));
 
 /**

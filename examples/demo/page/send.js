@@ -13,6 +13,7 @@ export class SendForm {
   #name = byId('send-target-name');
   #data = byId('send-data');
   #busy = false;
+  #last;
 
   /** `defaults()` returns `{user, tenant, room}`: the first name of a target of that kind. */
   constructor(defaults) {
@@ -27,6 +28,11 @@ export class SendForm {
     });
     this.#data.addEventListener('change', () => this.#payload());
     this.#noReceipts();
+  }
+
+  /** The id of the last event that was sent, if there is one. */
+  get lastId() {
+    return this.#last;
   }
 
   /** Puts the name that goes with the chosen kind of target into its field. */
@@ -62,6 +68,7 @@ export class SendForm {
       return;
     }
     const { receipts } = await call('send', { ...order, data: data.value });
+    this.#last = receipts[0]?.receipt.id;
     this.#receipts(receipts.map(({ provider, receipt }) => [provider, receiptText(receipt), 'good', receipt.id]));
   }
 
@@ -83,6 +90,7 @@ export class SendForm {
       throw accepted === 0 ? error : new Error(`${accepted} of ${BURST} were accepted. ${error.message}`);
     } finally {
       button.textContent = label;
+      this.#last = last[0]?.receipt.id ?? this.#last;
     }
     const took = seconds(performance.now() - started);
     this.#receipts(last.map(({ provider, receipt }) => [provider, `${accepted} accepted in ${took}${placed(receipt)}`, 'good']));

@@ -2,6 +2,7 @@
 
 mod ask;
 mod connections;
+mod explain;
 mod failure;
 mod nodes;
 mod rooms;
@@ -30,6 +31,7 @@ pub(crate) fn router(service: NotificationService, wires: Wires) -> Router {
         .route("/api/send", post(send::send))
         .route("/api/ask", post(ask::ask))
         .route("/api/connections", get(connections::list))
+        .route("/api/explain", get(explain::explain))
         .route("/api/nodes", get(nodes::list))
         .route("/api/online", get(nodes::online))
         .route("/api/rooms", get(rooms::list))

@@ -17,6 +17,7 @@ pub(crate) fn router() -> Router {
         "/app.js" => "app.js", "text/javascript; charset=utf-8";
         "/ask.js" => "ask.js", "text/javascript; charset=utf-8";
         "/element.js" => "element.js", "text/javascript; charset=utf-8";
+        "/explain.js" => "explain.js", "text/javascript; charset=utf-8";
         "/icon.svg" => "icon.svg", "image/svg+xml";
         "/" => "index.html", "text/html; charset=utf-8";
         "/json.js" => "json.js", "text/javascript; charset=utf-8";
