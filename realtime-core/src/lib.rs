@@ -24,6 +24,7 @@ mod values;
 
 pub use log::memory::{MemoryBackplane, MemoryDirectory};
 pub use log::presence::{OnlineCount, OnlineIn, OnlineUser, Presence};
+pub use log::propagator::Propagator;
 pub use traits::auth::{Anonymous, Authenticator, ConnectRequest};
 pub use traits::broadcast::{RealtimeBroadcast, RoomMembership, SocketIoBroadcast};
 pub use traits::context::Context;
@@ -64,3 +65,4 @@ pub use values::refusal::{Refusal, RefusalKind};
 pub use values::stats::Stats;
 pub use values::target::{Scope, Target};
 pub use values::timings::Timings;
+pub use values::trace_context::TraceContext;

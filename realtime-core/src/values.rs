@@ -48,3 +48,4 @@ pub(crate) mod subprotocols;
 pub(crate) mod target;
 pub(crate) mod timings;
 pub(crate) mod token;
+pub(crate) mod trace_context;

@@ -12,6 +12,7 @@ mod elsewhere;
 mod expiry;
 mod explain;
 mod guard;
+mod handshake;
 mod life;
 mod owner;
 mod refresh;

@@ -246,7 +246,7 @@ impl<F: Frame> Hub<F> {
             matched(connection, None);
             let (pushed, wake) = connection.outbox.push(position, frame, has_cursor, self.outbox, now, sent);
             matched(connection, Some(pushed));
-            outcome.count(pushed);
+            outcome.count(connection.info.id, pushed);
             if wake {
                 wakes.add(Arc::clone(connection) as Arc<dyn Wake>);
             }
@@ -258,7 +258,8 @@ impl<F: Frame> Hub<F> {
     pub(crate) fn deliver_now(&self, target: &Target, frame: &F, may_drop: bool, now: Instant) -> Outcome {
         let mut outcome = Outcome::default();
         for connection in self.matching(target) {
-            outcome.count(self.push_side(&connection, frame.clone(), may_drop, now));
+            let pushed = self.push_side(&connection, frame.clone(), may_drop, now);
+            outcome.count(connection.info.id, pushed);
         }
         outcome
     }
@@ -403,7 +404,9 @@ impl<F: Frame> Hub<F> {
 }
 
 impl Outcome {
-    pub(crate) fn count(&mut self, pushed: Pushed) {
+    /// Counts what became of an event for this connection, and logs it in the span of the delivery.
+    pub(crate) fn count(&mut self, connection: ConnectionId, pushed: Pushed) {
+        tracing::trace!(target: "realtime_core", %connection, outcome = pushed.name(), "delivered");
         self.delivered.matched += 1;
         match pushed {
             Pushed::Behind | Pushed::Queued => self.delivered.queued += 1,

@@ -112,6 +112,20 @@ pub(crate) enum Pushed {
     TurnedBehind,
 }
 
+impl Pushed {
+    /// Returns the name in the log.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Behind => "behind",
+            Self::Closed => "closed",
+            Self::Dropped => "dropped",
+            Self::Full => "full",
+            Self::Queued => "queued",
+            Self::TurnedBehind => "turned_behind",
+        }
+    }
+}
+
 /// The frames for which the memory of an empty queue, and of an empty side lane, is kept.
 const QUEUE_KEPT: usize = 64;
 const SIDE_KEPT: usize = 4;

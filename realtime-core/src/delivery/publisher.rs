@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use crate::delivery::room_membership::room_membership;
 use crate::log::backplane::LogState;
@@ -135,12 +136,13 @@ struct Handle(Arc<Shared>);
 
 #[async_trait]
 impl RealtimeBroadcast for Handle {
-    async fn send(&self, target: Target, event: Event) -> Result<Receipt> {
+    async fn send(&self, target: Target, mut event: Event) -> Result<Receipt> {
         let (log, id) = (self.0.log()?, EventId::random());
         if matches!(target.scope(), Scope::Connection(_)) {
             self.0.check(&target, &event)?;
             let providers = Providers::one(self.0.name);
-            log.publish(providers, id, Body::Event { target, event, widen: true }).await?;
+            let span = log.publish_span(id, &target, &mut event);
+            log.publish(providers, id, Body::Event { target, event, widen: true }).instrument(span).await?;
             return Ok(Receipt::new(id, None, None));
         }
         log.send(Some(&[self.0.name]), target, event).await

@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::time::Instant;
+use tracing::Span;
 
 use crate::log::backplane::{AppendError, Appended, Entry};
 use crate::log::feed::{Feed, Placed, Wakes};
@@ -212,6 +213,8 @@ impl Shared {
         feeds: &[Arc<dyn Feed>],
         wakes: &mut Wakes,
     ) -> Receipt {
+        let span = record.sent().map_or_else(Span::none, |event| self.deliver_span(record.id, Some(position), event));
+        let _within = span.enter();
         let (seen, mark) = (Instant::now(), Mark::of(record.id));
         if let Body::Revoke(revocation) = &record.body {
             // Before connections are looked for: one that is registered later finds it.
@@ -240,6 +243,7 @@ impl Shared {
                 receipt.add(feed.provider(), part);
             }
         }
+        receipt.delivered.iter().for_each(|delivered| delivered.record_in(&span));
         tracing::debug!(event = %record.id, %position, delivered = ?receipt.delivered, "applied");
         receipt
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use crate::log::handle::Log;
 use crate::log::record::{Body, MAX_TIMEOUT, Providers};
@@ -24,7 +25,13 @@ impl Log {
     /// # Errors
     /// Those of [`Log::send`]; [`Error::Unsupported`] when a named provider's clients cannot
     /// answer, when no provider's clients can, and for a volatile event or one with a key.
-    pub async fn ask(&self, names: Option<&[&str]>, target: Target, event: Event, timeout: Duration) -> Result<Acks> {
+    pub async fn ask(
+        &self,
+        names: Option<&[&str]>,
+        target: Target,
+        mut event: Event,
+        timeout: Duration,
+    ) -> Result<Acks> {
         target.check()?;
         let (asked, unable) = self.partition_feeds(names, |feed| feed.check_ask(&target, &event))?;
         if asked.is_empty() {
@@ -36,9 +43,11 @@ impl Log {
         let providers = Providers::named(asked.iter().map(|feed| feed.provider()));
         let timeout = timeout.min(MAX_TIMEOUT);
         let deadline = Instant::now() + timeout;
-        let (id, ask) = (EventId::random(), Arc::new(Ask::counted(Arc::clone(&self.0.counters.acks))));
+        let id = EventId::random();
+        let span = self.ask_span(id, &target, &mut event, timeout);
+        let ask = Arc::new(Ask::counted(Arc::clone(&self.0.counters.acks)).with_span(span.clone()));
         let body = Body::Ask { target, event, timeout };
-        let collecting = self.collect(id, Some(Arc::clone(&ask))).await;
+        let collecting = self.collect(id, Some(Arc::clone(&ask))).instrument(span.clone()).await;
         // Created before the append, so that a caller that drops the future in between leaves
         // nothing behind.
         let acks = Acks::new(Arc::clone(&ask), deadline, {
@@ -49,7 +58,7 @@ impl Log {
                 drop(collecting);
             }
         });
-        self.append(providers, id, body, Some(ask)).await?;
+        self.append(providers, id, body, Some(ask)).instrument(span).await?;
         Ok(acks.with_id(id))
     }
 }

@@ -99,6 +99,11 @@ pub(super) fn kind(target: &Target) -> usize {
     }
 }
 
+/// Returns the name of a target's kind.
+pub(super) fn kind_name(target: &Target) -> &'static str {
+    KINDS[kind(target)]
+}
+
 fn outcome(result: &Result<Receipt>) -> usize {
     match result {
         Err(Error::KeyReused { .. }) => 0,

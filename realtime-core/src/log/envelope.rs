@@ -27,6 +27,7 @@ use crate::values::refusal::{Refusal, RefusalKind};
 use crate::values::revocation::Revocation;
 use crate::values::target::Target;
 use crate::values::token::Token;
+use crate::values::trace_context::TraceContext;
 
 /// The version of readers that records need, except those of a later one.
 const NEEDS: u8 = 1;
@@ -55,6 +56,10 @@ struct Header<'a> {
     providers: Option<Vec<std::borrow::Cow<'a, str>>>,
     #[serde(borrow)]
     kind: Kind<'a>,
+    #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
+    traceparent: Option<std::borrow::Cow<'a, str>>,
+    #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
+    tracestate: Option<std::borrow::Cow<'a, str>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -237,7 +242,10 @@ fn encode(record: &Record) -> Bytes {
     let (kind, payload) = kind_of(&record.body, &mut rest);
     let names = record.providers.names();
     let providers = names.map(|names| names.iter().map(|name| std::borrow::Cow::Borrowed(&**name)).collect());
-    let header = Header { id: record.id, node: record.node, providers, kind };
+    let trace = record.sent().and_then(Event::trace);
+    let traceparent = trace.map(|trace| trace.traceparent().into());
+    let tracestate = trace.and_then(TraceContext::state).map(Into::into);
+    let header = Header { id: record.id, node: record.node, providers, traceparent, tracestate, kind };
     let mut bytes = BytesMut::with_capacity(PREFIX + 256 + payload.map_or(0, Payload::size));
     bytes.put_u8(needs(&record.body));
     bytes.put_u8(if record.body.is_skippable() { SKIPPABLE } else { 0 });
@@ -360,10 +368,13 @@ pub(crate) fn decode(bytes: &Bytes) -> Result<Record, EnvelopeError> {
     let end = PREFIX + u32::from_be_bytes(length) as usize;
     let header = bytes.get(PREFIX..end).ok_or(EnvelopeError::Malformed)?;
     let payload = bytes.slice(end..);
-    let Header { id, node, providers, kind } = serde_json::from_slice(header).map_err(|_| EnvelopeError::Malformed)?;
+    let Header { id, node, providers, traceparent, tracestate, kind } =
+        serde_json::from_slice(header).map_err(|_| EnvelopeError::Malformed)?;
+    let trace = traceparent.and_then(|parent| TraceContext::parse(&parent, tracestate.as_deref()));
     let event = |name, shape: Shape, volatile, latest| {
         let payload = shape.read(&payload).ok_or(EnvelopeError::Malformed)?;
-        Ok(Event::restored(name, payload, volatile, latest))
+        let event = Event::restored(name, payload, volatile, latest);
+        Ok(trace.iter().fold(event, |event, trace| event.with_trace(trace.clone())))
     };
     let body = match kind {
         Kind::Event { target, name, shape, volatile, latest, widen } => {

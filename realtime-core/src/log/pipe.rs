@@ -13,6 +13,7 @@ use crate::log::report::Received;
 use crate::log::shared::Shared;
 use crate::log::stored::Stored;
 use crate::values::error::{Error, Result};
+use crate::values::receipt::Delivered;
 
 /// The longest delay between two attempts to subscribe.
 const RETRY: Duration = Duration::from_secs(2);
@@ -64,9 +65,13 @@ impl Shared {
                 let feeds = self.feeds();
                 let meant =
                     |feed: &&Arc<dyn Feed>| record.providers.contains(feed.provider()) && feed.carries(event, false);
+                let span = self.deliver_span(record.id, None, event);
+                let _within = span.enter();
+                let mut delivered = Delivered::default();
                 for feed in feeds.iter().filter(meant) {
-                    feed.deliver_volatile(target, event, *widen);
+                    delivered.add(feed.deliver_volatile(target, event, *widen));
                 }
+                delivered.record_in(&span);
             }
             Body::Report(report) => {
                 let (shared, node) = (Arc::clone(self), record.node);

@@ -16,6 +16,7 @@ use crate::values::node::NodeId;
 use crate::values::position::Position;
 use crate::values::revocation::Revocation;
 use crate::values::target::Target;
+use crate::values::trace_context::TraceContext;
 
 /// A record that a node appends to a log or publishes through the pipe: an event, an ask, a join, a
 /// leave, a close …, for some providers or for all. A backplane that needs bytes calls
@@ -134,6 +135,14 @@ impl Record {
         }
     }
 
+    /// Returns what the record sends: an event, or an ask.
+    pub(crate) fn sent(&self) -> Option<&Event> {
+        match &self.body {
+            Body::Ask { event, .. } | Body::Event { event, .. } => Some(event),
+            _ => None,
+        }
+    }
+
     /// Returns whether the record changes the rooms of a user.
     #[must_use]
     pub fn changes_rooms(&self) -> bool {
@@ -164,10 +173,8 @@ impl Record {
 
     /// Returns the approximate size in memory, in bytes.
     pub fn size(&self) -> usize {
-        match &self.body {
-            Body::Event { event, .. } | Body::Ask { event, .. } => RECORD_BYTES + event.payload().size(),
-            _ => RECORD_BYTES,
-        }
+        let sent = self.sent().map_or(0, |event| event.payload().size() + event.trace().map_or(0, TraceContext::size));
+        RECORD_BYTES + sent
     }
 }
 

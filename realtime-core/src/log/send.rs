@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tracing::Instrument;
+
 use crate::log::feed::Feed;
 use crate::log::handle::Log;
 use crate::log::record::{Body, Providers};
@@ -26,7 +28,7 @@ impl Log {
     /// provider that cannot carry the event, or from the first one when none can;
     /// [`Error::NotAttached`] for a provider that was never attached, [`Error::Closed`] for one
     /// that was shut down, and without names when there is no provider.
-    pub async fn send(&self, names: Option<&[&str]>, target: Target, event: Event) -> Result<Receipt> {
+    pub async fn send(&self, names: Option<&[&str]>, target: Target, mut event: Event) -> Result<Receipt> {
         target.check()?;
         let (feeds, unable) = self.partition_feeds(names, |feed| feed.check(&target, &event))?;
         if feeds.is_empty() {
@@ -36,17 +38,15 @@ impl Log {
         let named = if names.is_some() { able() } else { Providers::ALL };
         let providers = if unable.is_empty() { named.clone() } else { able() };
         let id = EventId::random();
-        let mut receipt = if event.is_volatile() {
-            let mut receipt = Receipt::new(id, None, None);
-            for feed in &feeds {
-                receipt
-                    .add(feed.provider(), Receipt::new(id, None, Some(feed.deliver_volatile(&target, &event, false))));
+        let span = self.publish_span(id, &target, &mut event);
+        let sent = async {
+            if event.is_volatile() {
+                return self.send_volatile(&feeds, providers, id, target, event).await;
             }
-            self.publish(providers, id, Body::Event { target, event, widen: false }).await?;
-            receipt
-        } else {
-            self.append_event(&named, providers, id, Body::Event { target, event, widen: false }).await?
+            self.append_event(&named, providers, id, Body::Event { target, event, widen: false }).await
         };
+        let mut receipt = sent.instrument(span.clone()).await?;
+        receipt.record_in(&span);
         match (&*feeds, receipt.delivered) {
             ([feed], Some(delivered)) => {
                 receipt.by_provider.entry(feed.provider().to_owned()).or_insert(delivered);
@@ -57,6 +57,29 @@ impl Log {
             _ => {}
         }
         receipt.skipped = unable.into_iter().map(|(name, _)| name.to_owned()).collect();
+        Ok(receipt)
+    }
+
+    /// Delivers with these providers on this node, and publishes to the others.
+    async fn send_volatile(
+        &self,
+        feeds: &Able,
+        providers: Providers,
+        id: EventId,
+        target: Target,
+        event: Event,
+    ) -> Result<Receipt> {
+        let mut receipt = Receipt::new(id, None, None);
+        let span = self.deliver_span(id, &event);
+        span.in_scope(|| {
+            for feed in feeds {
+                let part = feed.deliver_volatile(&target, &event, false);
+                receipt.add(feed.provider(), Receipt::new(id, None, Some(part)));
+            }
+        });
+        receipt.delivered.iter().for_each(|delivered| delivered.record_in(&span));
+        drop(span);
+        self.publish(providers, id, Body::Event { target, event, widen: false }).await?;
         Ok(receipt)
     }
 

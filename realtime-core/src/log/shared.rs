@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError, Weak};
 
 use tokio::sync::{Notify, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -17,6 +17,7 @@ use crate::log::extent::Extent;
 use crate::log::feed::Feed;
 use crate::log::lives::Lives;
 use crate::log::probes::Probes;
+use crate::log::propagator::Propagator;
 use crate::log::refresh::Refreshes;
 use crate::log::report::Received;
 use crate::log::revocations::Revocations;
@@ -52,6 +53,8 @@ pub(crate) struct Shared {
     /// The reports of this node that are not all received, by the ids of the records.
     pub(super) reporters: Mutex<HashMap<EventId, watch::Sender<Received>>>,
     pub(super) probes: Probes,
+    /// Set before the first provider is attached, if at all.
+    pub(super) propagator: OnceLock<Arc<dyn Propagator>>,
     pub(super) extent: Arc<Extent>,
     pub(super) counters: LogCounters,
     /// The refreshes that other nodes are asked for.
@@ -151,6 +154,7 @@ impl Shared {
             collectors: Mutex::default(),
             reporters: Mutex::default(),
             probes: Probes::default(),
+            propagator: OnceLock::new(),
             extent: Arc::default(),
             counters: LogCounters::default(),
             refreshes: Refreshes::default(),

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use http::header::{AUTHORIZATION, COOKIE, HeaderValue};
+use http::header::{AUTHORIZATION, COOKIE, HeaderName, HeaderValue};
 use http::request::Parts;
 use serde_json::Value;
 
@@ -15,6 +15,10 @@ use crate::values::connection::ConnectionId;
 use crate::values::identity::Identity;
 use crate::values::refusal::Refusal;
 use crate::values::subprotocols::Subprotocols;
+use crate::values::trace_context::TraceContext;
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// Identifies the user behind a request to connect.
 ///
@@ -186,6 +190,18 @@ impl ConnectRequest {
     #[must_use]
     pub fn subprotocol_token(&self) -> Option<&str> {
         Subprotocols::read(&self.parts.headers).ok()?.token()
+    }
+
+    /// Returns the trace that the client names in the headers `traceparent` and `tracestate`;
+    /// `None` without a valid one. It is what a stranger says.
+    #[must_use]
+    pub fn trace(&self) -> Option<TraceContext> {
+        let mut parents = self.parts.headers.get_all(TRACEPARENT).iter();
+        // Which of several is meant is not known.
+        let (Some(parent), None) = (parents.next(), parents.next()) else { return None };
+        let states = self.parts.headers.get_all(TRACESTATE).iter().filter_map(|state| state.to_str().ok());
+        let state = states.collect::<Vec<_>>().join(",");
+        TraceContext::parse(parent.to_str().ok()?, Some(&state))
     }
 
     /// Returns the token of the header `Authorization: Bearer …`, if there is one.

@@ -9,6 +9,7 @@ use crate::log::backplane::Backplane;
 use crate::log::directory::Directory;
 use crate::log::handle::Log;
 use crate::log::memory::MemoryBackplane;
+use crate::log::propagator::Propagator;
 use crate::log::tracker::Tracker;
 use crate::traits::auth::{Anonymous, Authenticator, ConnectRequest};
 use crate::traits::lifecycle::LifecycleHook;
@@ -144,7 +145,16 @@ impl Runtime {
 
     fn set_log(&mut self, backplane: Arc<dyn Backplane>, directory: Arc<dyn Directory>) {
         self.tracker = Tracker::new(Arc::clone(&directory));
-        self.log = Log::of_node(self.log.node().clone(), backplane, directory);
+        let log = Log::of_node(self.log.node().clone(), backplane, directory);
+        self.log =
+            self.log.propagator().into_iter().fold(log, |log, propagator| log.with_propagator(Arc::clone(propagator)));
+    }
+
+    /// Sets the propagator of traces, unless there is one.
+    #[must_use]
+    pub fn with_propagator(mut self, propagator: impl Propagator) -> Self {
+        self.log = self.log.with_propagator(Arc::new(propagator));
+        self
     }
 
     /// Sets the room policy.

@@ -85,6 +85,8 @@ pub(crate) struct Ask {
     waker: AtomicWaker,
     /// Counts the outcomes, on the node that asks.
     counters: Option<Arc<AckCounters>>,
+    /// The span of the ask, on the node that asks.
+    span: tracing::Span,
 }
 
 #[derive(Default)]
@@ -254,12 +256,23 @@ impl std::fmt::Debug for Acks {
 
 impl Ask {
     pub(crate) fn new() -> Self {
-        Self { number: AtomicU64::new(0), state: Mutex::default(), waker: AtomicWaker::new(), counters: None }
+        Self {
+            number: AtomicU64::new(0),
+            state: Mutex::default(),
+            waker: AtomicWaker::new(),
+            counters: None,
+            span: tracing::Span::none(),
+        }
     }
 
     /// Creates an ask whose outcomes are counted.
     pub(crate) fn counted(counters: Arc<AckCounters>) -> Self {
         Self { counters: Some(counters), ..Self::new() }
+    }
+
+    /// Sets the span in which the outcomes are events.
+    pub(crate) fn with_span(self, span: tracing::Span) -> Self {
+        Self { span, ..self }
     }
 
     pub(crate) fn number(&self) -> u64 {
@@ -347,13 +360,25 @@ impl Ask {
             let answered = (reply.status == AckStatus::Answered).then_some(reply.elapsed);
             counters.count(reply.provider, reply.status.name(), answered);
         }
+        self.log(reply.connection, reply.provider, reply.status.name(), reply.elapsed);
         state.ready.push_back(reply);
     }
 
     /// Forgets the connections that have no outcome: nothing waits for it any longer.
     fn abandon(&self) {
         let Some(counters) = &self.counters else { return };
-        self.lock().waiting.drain().for_each(|(_, expected)| counters.count(expected.provider, ABANDONED, None));
+        self.lock().waiting.drain().for_each(|(id, expected)| {
+            counters.count(expected.provider, ABANDONED, None);
+            self.log(id, expected.provider, ABANDONED, expected.since.elapsed());
+        });
+    }
+
+    /// Logs an outcome in the span of the ask.
+    fn log(&self, connection: ConnectionId, provider: &str, outcome: &str, elapsed: Duration) {
+        if !self.span.is_disabled() {
+            let (span, elapsed_ms) = (&self.span, elapsed.as_secs_f64() * 1_000.0);
+            tracing::debug!(target: "realtime_core", parent: span, %connection, provider, outcome, elapsed_ms, "ack");
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, AskState> {

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::values::error::{Error, Result};
 use crate::values::name::{check_event_name, check_name};
+use crate::values::trace_context::TraceContext;
 
 /// The payload of an event; bytes are shared, a clone copies nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,6 +70,7 @@ pub struct Event {
     volatile: bool,
     idempotency_key: Option<Arc<str>>,
     latest_key: Option<Arc<str>>,
+    trace: Option<Arc<TraceContext>>,
 }
 
 impl Event {
@@ -169,6 +171,24 @@ impl Event {
         self
     }
 
+    /// Sets the trace that the event belongs to, which its deliveries follow on every node; one
+    /// that was stored with the event in a database, for instance. By default that of the span in
+    /// which the event is sent, if the service has a [`Propagator`](crate::Propagator).
+    #[must_use]
+    pub fn with_trace(mut self, trace: TraceContext) -> Self {
+        self.set_trace(trace);
+        self
+    }
+
+    pub(crate) fn set_trace(&mut self, trace: TraceContext) {
+        self.trace = Some(Arc::new(trace));
+    }
+
+    /// Returns the trace that the event belongs to, if it is known.
+    pub fn trace(&self) -> Option<&TraceContext> {
+        self.trace.as_deref()
+    }
+
     /// Returns the name.
     pub fn name(&self) -> &str {
         &self.name
@@ -207,18 +227,22 @@ impl Event {
     /// Creates an event of the protocol itself (`connected`, `lost`, …), whose name is reserved.
     pub(crate) fn protocol<T: Serialize + ?Sized>(name: &'static str, value: &T) -> Self {
         let payload = Payload::json(value).unwrap_or_else(|_| Payload::Json(Bytes::from_static(b"null")));
-        Self { name: name.into(), payload, volatile: false, idempotency_key: None, latest_key: None }
+        Self::plain(name.into(), payload)
     }
 
     /// Restores an event from an envelope; its name was checked when it was created.
     pub(crate) fn restored(name: Arc<str>, payload: Payload, volatile: bool, latest_key: Option<Arc<str>>) -> Self {
-        Self { name, payload, volatile, idempotency_key: None, latest_key }
+        Self { volatile, latest_key, ..Self::plain(name, payload) }
     }
 
     fn with_payload(name: impl AsRef<str>, payload: Payload) -> Result<Self> {
         let name = name.as_ref();
         check_event_name(name)?;
-        Ok(Self { name: name.into(), payload, volatile: false, idempotency_key: None, latest_key: None })
+        Ok(Self::plain(name.into(), payload))
+    }
+
+    fn plain(name: Arc<str>, payload: Payload) -> Self {
+        Self { name, payload, volatile: false, idempotency_key: None, latest_key: None, trace: None }
     }
 }
 

@@ -5,6 +5,7 @@ use serde::de::DeserializeOwned;
 
 use crate::values::event::Payload;
 use crate::values::handler_error::HandlerError;
+use crate::values::trace_context::TraceContext;
 
 /// A decoded event from a client, or a raw message: one outside the transport's event envelope.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +18,7 @@ pub struct Inbound {
     pub payload: InboundPayload,
     /// The client's number for the answer, if the client wants one; a raw message has none.
     pub ack: Option<u64>,
+    trace: Option<Box<TraceContext>>,
 }
 
 /// The form in which the client sent an [`Inbound`].
@@ -46,7 +48,7 @@ pub struct InboundPayload {
 impl Inbound {
     /// Creates an event with a JSON payload, as a transport or a test does.
     pub fn new(name: impl Into<Arc<str>>, json: impl Into<Bytes>) -> Self {
-        Self { name: name.into(), payload: InboundPayload::json_text(json), ack: None }
+        Self { name: name.into(), payload: InboundPayload::json_text(json), ack: None, trace: None }
     }
 
     /// Creates a raw binary message.
@@ -61,7 +63,7 @@ impl Inbound {
 
     fn raw(kind: InboundKind, message: Bytes) -> Self {
         let payload = InboundPayload { kind, json: message, attachments: Vec::new() };
-        Self { name: Arc::default(), payload, ack: None }
+        Self { name: Arc::default(), payload, ack: None, trace: None }
     }
 
     /// Returns the form in which the client sent this.
@@ -81,6 +83,19 @@ impl Inbound {
         self
     }
 
+    /// Sets the trace that the client says the event belongs to; `None` for none.
+    #[must_use]
+    pub fn with_trace(mut self, trace: Option<TraceContext>) -> Self {
+        self.trace = trace.map(Box::new);
+        self
+    }
+
+    /// Returns the trace that the client says the event belongs to.
+    #[must_use]
+    pub fn trace(&self) -> Option<&TraceContext> {
+        self.trace.as_deref()
+    }
+
     /// Checks the name that a client gave the event: 1–256 bytes, no control characters, none of
     /// [`crate::spi::RESERVED_EVENTS`] except `subscribe` and `unsubscribe`.
     ///
@@ -95,7 +110,8 @@ impl Inbound {
     /// Returns the number of bytes that this accounts for in queues.
     pub fn size(&self) -> usize {
         let attachments: usize = self.payload.attachments.iter().map(Bytes::len).sum();
-        self.name.len() + self.payload.json.len() + attachments
+        let trace = self.trace().map_or(0, TraceContext::size);
+        self.name.len() + self.payload.json.len() + attachments + trace
     }
 }
 

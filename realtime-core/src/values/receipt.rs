@@ -47,11 +47,17 @@ impl Receipt {
             (self.id, self.position) = (part.id, part.position);
         }
         let Some(part) = part.delivered else { return };
-        let all = self.delivered.get_or_insert_default();
-        all.matched += part.matched;
-        all.queued += part.queued;
-        all.dropped += part.dropped;
+        self.delivered.get_or_insert_default().add(part);
         self.by_provider.insert(provider.to_owned(), part);
+    }
+
+    /// Sets the position in the span of the send.
+    pub(crate) fn record_in(&self, span: &tracing::Span) {
+        if let Some(position) = self.position
+            && !span.is_disabled()
+        {
+            span.record("position", position.get() as i64);
+        }
     }
 
     /// Marks the receipt as that of an event that repeats an earlier one, whose id and position it
@@ -68,6 +74,22 @@ impl Delivered {
     #[must_use]
     pub fn queued(connections: usize) -> Self {
         Self { matched: connections, queued: connections, dropped: 0 }
+    }
+
+    /// Adds the part of a provider.
+    pub(crate) fn add(&mut self, part: Self) {
+        self.matched += part.matched;
+        self.queued += part.queued;
+        self.dropped += part.dropped;
+    }
+
+    /// Sets the fields of the span of the delivery.
+    pub(crate) fn record_in(&self, span: &tracing::Span) {
+        if !span.is_disabled() {
+            // Signed, since OpenTelemetry has no unsigned numbers: they would become texts.
+            let [matched, queued, dropped] = [self.matched, self.queued, self.dropped].map(|count| count as i64);
+            span.record("matched", matched).record("queued", queued).record("dropped", dropped);
+        }
     }
 }
 

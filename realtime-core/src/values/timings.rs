@@ -30,6 +30,13 @@ pub(crate) enum Outcome {
     Panic,
 }
 
+impl Outcome {
+    /// Returns the name under which the outcome is counted.
+    pub(crate) fn name(self) -> &'static str {
+        OUTCOMES[self as usize]
+    }
+}
+
 /// The histograms behind [`Timings`].
 #[derive(Debug, Default)]
 pub(crate) struct Timers {

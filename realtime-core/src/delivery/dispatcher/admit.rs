@@ -20,6 +20,7 @@ use crate::values::member::Member;
 use crate::values::name::check_name;
 use crate::values::refusal::{Refusal, RefusalKind};
 use crate::values::target::Target;
+use crate::values::trace_context::TraceContext;
 
 /// A connection that may be registered: its identity, its counted slot, the rooms that it named,
 /// and its cursor.
@@ -36,6 +37,8 @@ pub struct Admitted {
     pub(super) address: Option<IpAddr>,
     /// The request, if the credentials can end: they are refreshed with it.
     pub(super) request: Option<ConnectRequest>,
+    /// The trace of the handshake.
+    pub(super) trace: Option<TraceContext>,
 }
 
 /// The known details of a refused client, for the log.
@@ -153,6 +156,16 @@ impl<C: Codec> Dispatcher<C> {
         cursor: Option<String>,
         take_slot: impl AsyncFnOnce(&Identity) -> Result<Ticket, Refusal>,
     ) -> Result<Admitted, Refusal> {
+        self.in_handshake(request, self.decide_on(request, rooms, cursor, take_slot)).await
+    }
+
+    async fn decide_on(
+        &self,
+        request: &ConnectRequest,
+        rooms: &[String],
+        cursor: Option<String>,
+        take_slot: impl AsyncFnOnce(&Identity) -> Result<Ticket, Refusal>,
+    ) -> Result<Admitted, Refusal> {
         let address = request.address();
         let identified = self.identify(request).await;
         let identity = identified.map_err(|refusal| self.refuse(refusal, RefusedClient::at(address)))?;
@@ -178,7 +191,8 @@ impl<C: Codec> Dispatcher<C> {
         let (ticket, rooms) =
             entered.map_err(|refusal| self.refuse(refusal, RefusedClient::at(address).with_identity(&identity)))?;
         let former = request.former_connection();
-        let admitted = Admitted { id, identity, ticket, rooms, data, cursor, former, address, request: None };
+        let trace = None;
+        let admitted = Admitted { id, identity, ticket, rooms, data, cursor, former, address, request: None, trace };
         Ok(admitted.with_request(request))
     }
 
@@ -243,7 +257,7 @@ impl<C: Codec> Dispatcher<C> {
 
     /// Admits a connection for a route of the application's own, which knows its identity, the
     /// rooms that it may enter, and perhaps its address. The user's connections at other nodes do
-    /// not count.
+    /// not count. The connection goes on with the trace of the current span.
     ///
     /// # Errors
     /// A [`Refusal`], counted and logged.
@@ -267,7 +281,8 @@ impl<C: Codec> Dispatcher<C> {
         let given = rooms.iter().map(String::as_str).filter(|room| identity.rooms().all(|own| own != *room));
         let rooms = identity.rooms().chain(given).map(|room| (Arc::from(room), RoomAccess::Allow)).collect();
         let (id, data) = (ConnectionId::random(), OnceLock::new());
-        Ok(Admitted { id, identity, ticket, rooms, data, cursor, former: None, address, request: None })
+        let trace = self.propagator().and_then(|propagator| propagator.current());
+        Ok(Admitted { id, identity, ticket, rooms, data, cursor, former: None, address, request: None, trace })
     }
 
     /// Counts and logs a refusal, and returns it for the answer.

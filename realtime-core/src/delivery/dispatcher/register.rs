@@ -61,23 +61,23 @@ impl<C: Codec> Dispatcher<C> {
         outlet: Arc<dyn Outlet>,
         hooks: Option<oneshot::Sender<CloseReason>>,
     ) -> Arc<Connection<C::Frame>> {
-        let Admitted { id, identity, ticket, rooms, data, cursor, former, address, request } = admitted;
+        let Admitted { id, identity, ticket, rooms, data, cursor, former, address, request, trace } = admitted;
         let provider = self.config.provider;
-        let user = identity.user_name();
-        let displayed = address.map(tracing::field::display);
-        let span = tracing::info_span!("connection", provider, connection = %id, user, address = displayed);
         let lease = Lease { ticket, _task: self.running.tasks.token(), hooks };
-        let (connection, awaited) = self.hub.register(&identity.clone(), &rooms, |applied, ended| {
+        let mut info = ConnectionInfo { id, provider, identity, resumed: false, address };
+        let span = self.connection_span(&info, trace.as_ref());
+        let (connection, awaited) = self.hub.register(&info.identity.clone(), &rooms, |applied, ended| {
             let (resume, reason) = self.resolve_cursor(cursor.as_deref(), applied, ended);
             let from = resume.unwrap_or(applied);
             let resumed = resume.is_some();
             self.counters.presented(reason);
+            info.resumed = resumed;
             let cursor = self.cursor(from);
             let birth = Birth { at: SystemTime::now(), epoch: cursor.epoch(), from, reason };
             let connection = Connection {
                 outbox: Outbox::new(from, self.welcome(id, cursor, resumed, reason)),
-                credentials: Credentials::of(&identity, request).map(Box::new),
-                info: ConnectionInfo { id, provider, identity, resumed, address },
+                credentials: Credentials::of(&info.identity, request).map(Box::new),
+                info,
                 former: former.filter(|_| resumed),
                 connected_at: Instant::now(),
                 registered_at: applied,

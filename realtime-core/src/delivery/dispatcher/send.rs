@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use tokio::time::Instant;
 
 use async_trait::async_trait;
+use tracing::Instrument;
 
 use crate::delivery::dispatcher::Dispatcher;
 use crate::delivery::hub::Outcome;
@@ -22,13 +23,19 @@ use crate::values::target::{Scope, Target};
 
 #[async_trait]
 impl<C: Codec> RealtimeBroadcast for Arc<Dispatcher<C>> {
-    async fn send(&self, target: Target, event: Event) -> Result<Receipt> {
+    async fn send(&self, target: Target, mut event: Event) -> Result<Receipt> {
         self.check_event(&target, &event)?;
         let id = EventId::random();
-        if event.is_volatile() || matches!(target.scope(), Scope::Connection(_)) {
-            return self.send_now(id, target, event).await;
-        }
-        self.append(id, Body::Event { target, event, widen: true }).await
+        let span = self.open_log()?.publish_span(id, &target, &mut event);
+        let sent = async {
+            if event.is_volatile() || matches!(target.scope(), Scope::Connection(_)) {
+                return self.send_now(id, target, event).await;
+            }
+            self.append(id, Body::Event { target, event, widen: true }).await
+        };
+        let receipt = sent.instrument(span.clone()).await?;
+        receipt.record_in(&span);
+        Ok(receipt)
     }
 }
 
@@ -93,17 +100,20 @@ impl<C: Codec> Dispatcher<C> {
 
     /// Delivers to this node's connections, and publishes to the other nodes, without the log.
     async fn send_now(&self, id: EventId, target: Target, event: Event) -> Result<Receipt> {
-        self.runtime()?;
+        let log = &self.runtime()?.log;
         let alone = matches!(target.scope(), Scope::Connection(_)) && !event.is_volatile();
+        let span = log.deliver_span(id, &event);
         let delivered = if alone {
-            self.deliver_in_turn(&target, &event).await.delivered
+            self.deliver_in_turn(&target, &event).instrument(span.clone()).await.delivered
         } else {
-            self.deliver_now(&target, &event, true).delivered
+            span.in_scope(|| self.deliver_now(&target, &event, true)).delivered
         };
+        delivered.record_in(&span);
+        drop(span);
         if !alone || delivered.matched == 0 {
             self.publish_to_others(id, Body::Event { target, event, widen: true }).await?;
         } else {
-            self.runtime()?.log.count_published(&target);
+            log.count_published(&target);
         }
         Ok(Receipt::new(id, None, Some(delivered)))
     }
@@ -114,7 +124,7 @@ impl<C: Codec> Dispatcher<C> {
         let mut outcome = Outcome::default();
         for connection in self.hub().matching(target) {
             let frame = self.codec().event(event, None);
-            outcome.count(self.hub().push_side_in_turn(&connection, frame).await);
+            outcome.count(connection.info.id, self.hub().push_side_in_turn(&connection, frame).await);
         }
         self.count_outcome(outcome);
         outcome

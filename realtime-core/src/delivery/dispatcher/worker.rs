@@ -4,7 +4,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use tracing::Instrument;
+use tracing::field::Empty;
+use tracing::{Instrument, Span};
 
 use crate::delivery::connection::Connection;
 use crate::delivery::dispatcher::Dispatcher;
@@ -54,13 +55,22 @@ impl<C: Codec> Worker<C> {
     }
 
     async fn handle(&self, cx: &Context, inbound: Inbound) {
-        if inbound.is_raw() {
-            return self.handle_raw(cx, inbound).await;
-        }
+        let span = self.dispatcher.inbound_span(&self.connection.info, &inbound);
+        let handled = async {
+            if inbound.is_raw() {
+                self.handle_raw(cx, inbound, &span).await
+            } else {
+                self.handle_event(cx, inbound, &span).await
+            }
+        };
+        handled.instrument(span.clone()).await;
+    }
+
+    async fn handle_event(&self, cx: &Context, inbound: Inbound, span: &Span) {
         let ack = inbound.ack;
         let name = Arc::clone(&inbound.name);
         let run = self.dispatcher.router.handle_over(self.dispatcher.common_router(), cx.clone(), inbound);
-        match (self.guarded(&name, run).await, ack) {
+        match (self.guarded(&name, span, run).await, ack) {
             (Ok(reply), Some(ack)) => {
                 let payload = reply.unwrap_or(Payload::Json(bytes::Bytes::from_static(b"null")));
                 self.push(self.dispatcher.codec.ack(ack, &payload)).await;
@@ -72,29 +82,35 @@ impl<C: Codec> Worker<C> {
         }
     }
 
-    async fn handle_raw(&self, cx: &Context, inbound: Inbound) {
+    async fn handle_raw(&self, cx: &Context, inbound: Inbound, span: &Span) {
         let run = self.dispatcher.router.handle_raw(self.dispatcher.common_router(), cx.clone(), inbound);
-        match self.guarded("raw message", run).await {
+        match self.guarded("raw message", span, run).await {
             Ok(reply) => self.push(self.dispatcher.codec.raw_reply(reply)).await,
             Err(error) => self.reject(&error, None).await,
         }
     }
 
-    /// Runs a handler; a panic is the error `internal`.
+    /// Runs a handler; a panic is the error `internal`. Notes the outcome in the handler's span,
+    /// and in that of the event.
     async fn guarded<T>(
         &self,
         name: &str,
+        of_event: &Span,
         run: impl Future<Output = Result<T, HandlerError>>,
     ) -> Result<T, HandlerError> {
         let begun = ENABLED.then(Instant::now);
-        let handled = self.dispatcher.guard("handler", name, run).await;
+        let span = tracing::debug_span!(target: "realtime_core", "handler", name, outcome = Empty);
+        let handled = self.dispatcher.guard("handler", name, run).instrument(span.clone()).await;
         let outcome = match &handled {
             None => Outcome::Panic,
             Some(Err(_)) => Outcome::Error,
             Some(Ok(_)) => Outcome::Ok,
         };
         begun.into_iter().for_each(|begun| self.dispatcher.counters.timers.handled(outcome, begun.elapsed()));
-        handled.unwrap_or_else(|| Err(HandlerError::new("internal", "internal error")))
+        span.record("outcome", outcome.name());
+        let handled = handled.unwrap_or_else(|| Err(HandlerError::new("internal", "internal error")));
+        of_event.record("outcome", handled.as_ref().err().map_or("ok", HandlerError::code));
+        handled
     }
 
     async fn reject(&self, error: &HandlerError, ack: Option<u64>) {

@@ -4,6 +4,8 @@ use crate::values::fate::{Acknowledgement, DropReason, Fate, Mismatch, Unknown};
 use crate::values::inbound::InboundPayload;
 use crate::values::node::NodeInfo;
 
+const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
 fn record(body: Body) -> Record {
     Record::new(EventId::random(), NodeId::random(), Providers::one("a\"b"), body)
 }
@@ -20,6 +22,12 @@ fn all() -> Vec<Record> {
         to_all(Event::binary("b", vec![0, 255]).unwrap().as_volatile()),
         to_all(attached),
         to_all(latest),
+        to_all(event.clone().with_trace(TraceContext::parse(PARENT, Some("a=b")).unwrap())),
+        record(Body::Ask {
+            target: target.clone(),
+            event: event.clone().with_trace(TraceContext::parse(PARENT, None).unwrap()),
+            timeout: Duration::from_millis(1_500),
+        }),
         record(Body::Ask { target, event, timeout: Duration::from_millis(1_500) }),
         record(Body::Join { member: Member::bare("u"), room: "r".into() }),
         record(Body::Join { member: Member::of_tenant("t", "u"), room: "r".into() }),
@@ -110,6 +118,53 @@ fn providers_survive_encoding_whether_all_or_named() {
     assert!(
         Providers::ALL.contains("ws") && Providers::one("ws").contains("ws") && !Providers::one("ws").contains("sse")
     );
+}
+
+/// Returns the bytes of a record whose header has been changed.
+fn with_header(record: &Record, change: impl FnOnce(&mut serde_json::Map<String, serde_json::Value>)) -> Bytes {
+    let bytes = record.bytes();
+    let end = PREFIX + u32::from_be_bytes(bytes[LENGTH].try_into().unwrap()) as usize;
+    let mut header = serde_json::from_slice(&bytes[PREFIX..end]).unwrap();
+    change(&mut header);
+    let header = serde_json::to_vec(&header).unwrap();
+    [&bytes[..2], &(header.len() as u32).to_be_bytes(), &header, &bytes[end..]].concat().into()
+}
+
+#[test]
+fn record_is_read_with_a_trace_and_without_one() {
+    let event = Event::json("e", &1).unwrap();
+    let of = |event| Body::Event { target: Target::all(), event, widen: false };
+    let mut plain = record(of(event.clone()));
+    // As an older node writes it, and as it would read it: the field is unknown there.
+    assert!(!String::from_utf8_lossy(plain.bytes()).contains("trace"));
+    let traced = event.with_trace(TraceContext::parse(PARENT, Some("a=b")).unwrap());
+    let newer = Record::new(plain.id, plain.node, plain.providers.clone(), of(traced.clone()));
+    assert_eq!(newer.bytes()[..2], plain.bytes()[..2], "older nodes read it");
+    let unknown = with_header(&plain, |header| {
+        header.insert("more".to_owned(), "unknown".into());
+    });
+    assert_eq!(decode(&unknown).as_ref(), Ok(&plain));
+    let added = with_header(&plain, |header| {
+        header.extend([("traceparent".to_owned(), PARENT.into()), ("tracestate".to_owned(), "a=b".into())]);
+    });
+    plain.body = of(traced);
+    assert_eq!(decode(&added).as_ref(), Ok(&plain));
+}
+
+#[test]
+fn malformed_trace_of_a_record_is_ignored() {
+    let plain = record(Body::Event { target: Target::all(), event: Event::json("e", &1).unwrap(), widen: false });
+    for malformed in ["", "00", &PARENT.to_uppercase(), &PARENT.replace("4bf9", "xyz9"), &format!("{PARENT}-")] {
+        let bytes = with_header(&plain, |header| {
+            header.extend([("traceparent".to_owned(), malformed.into()), ("tracestate".to_owned(), "a=b".into())]);
+        });
+        assert_eq!(decode(&bytes).as_ref(), Ok(&plain), "{malformed:?}");
+    }
+    let join = record(Body::Join { member: Member::bare("u"), room: "r".into() });
+    let bytes = with_header(&join, |header| {
+        header.insert("traceparent".to_owned(), PARENT.into());
+    });
+    assert_eq!(decode(&bytes), Ok(join), "only what is sent has a trace");
 }
 
 #[test]
