@@ -13,13 +13,22 @@ pub(crate) const COMMENT: Bytes = Bytes::from_static(b":\n");
 
 /// The codec that writes each event as one whole block.
 #[derive(Clone, Copy, Debug)]
-pub struct SseCodec;
+pub struct SseCodec {
+    /// `true` if events carry their trace.
+    pub(crate) traceparent: bool,
+}
 
 impl Codec for SseCodec {
     type Frame = Bytes;
 
     fn event(&self, event: &Event, cursor: Option<Cursor>) -> Bytes {
-        block(event.name(), cursor, event.payload().bytes())
+        let block = block(event.name(), cursor, event.payload().bytes());
+        match event.trace().filter(|_| self.traceparent) {
+            // A comment, since some parsers report an unknown field as an error. In the event's own
+            // block, so that a parser which shows comments shows it before the event.
+            Some(trace) => [format!(": traceparent={trace}\n").as_bytes(), &block].concat().into(),
+            None => block,
+        }
     }
 
     /// Encodes a plain event: a client of an event stream has no way to answer.
@@ -124,10 +133,13 @@ impl<'a> Iterator for Lines<'a> {
 mod tests {
     use eventsource_stream::Eventsource;
     use futures_util::{StreamExt, stream};
+    use realtime_core::TraceContext;
     use realtime_core::spi::{CursorKey, Epoch, Life, Mark, Position};
     use serde_json::{Value, json};
 
     use super::*;
+
+    const CODEC: SseCodec = SseCodec { traceparent: false };
 
     fn cursor(position: u64) -> Cursor {
         Life::new(Epoch::new(7), &CursorKey::new([7; 32])).cursor(Position::new(position), Mark::NONE)
@@ -144,21 +156,30 @@ mod tests {
     fn blocks_have_the_documented_bytes() {
         let event = Event::json("chat:send", &json!({"text": "hi"})).unwrap();
         let id = cursor(1);
-        assert_eq!(
-            SseCodec.event(&event, Some(id)),
-            format!("event: chat:send\nid: {id}\ndata: {{\"text\":\"hi\"}}\n\n")
-        );
-        assert_eq!(SseCodec.event(&event, None), "event: chat:send\ndata: {\"text\":\"hi\"}\n\n");
+        assert_eq!(CODEC.event(&event, Some(id)), format!("event: chat:send\nid: {id}\ndata: {{\"text\":\"hi\"}}\n\n"));
+        assert_eq!(CODEC.event(&event, None), "event: chat:send\ndata: {\"text\":\"hi\"}\n\n");
         let broken = Event::raw_json("a", "[1,\r\n2,\r3,\n4,\n\r5]\n").unwrap();
         assert_eq!(
-            SseCodec.event(&broken, None),
+            CODEC.event(&broken, None),
             "event: a\ndata: [1,\ndata: 2,\ndata: 3,\ndata: 4,\ndata: \ndata: 5]\ndata: \n\n"
         );
-        assert_eq!(SseCodec.cursor(id), format!("id: {id}\n\n"));
+        assert_eq!(CODEC.cursor(id), format!("id: {id}\n\n"));
         assert_eq!(retry(Duration::from_millis(2500)), "retry: 2500\n");
-        let reconnect = SseCodec.reconnect(Drain::now(), &CloseReason::RESTART);
+        let reconnect = CODEC.reconnect(Drain::now(), &CloseReason::RESTART);
         let text = std::str::from_utf8(&reconnect).unwrap();
         assert!(text.starts_with("retry: ") && text.ends_with('\n') && text.lines().count() == 1, "{text:?}");
+    }
+
+    #[tokio::test]
+    async fn trace_is_a_comment_if_it_is_configured() {
+        let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let event = Event::json("e", &1).unwrap();
+        let traced = event.clone().with_trace(TraceContext::parse(parent, None).unwrap());
+        let block = SseCodec { traceparent: true }.event(&traced, Some(cursor(1)));
+        let plain = CODEC.event(&traced, Some(cursor(1)));
+        assert_eq!(block, [format!(": traceparent={parent}\n").as_bytes(), &plain].concat());
+        assert_eq!(parsed(&block, 3).await, parsed(&plain, 3).await);
+        assert_eq!(SseCodec { traceparent: true }.event(&event, None), CODEC.event(&event, None));
     }
 
     #[test]
@@ -166,19 +187,19 @@ mod tests {
         let odd = "a\u{2028}\u{2029}\u{85}";
         let escaped = r#""a\u2028\u2029\u0085""#;
         let event = Event::json("n", odd).unwrap();
-        assert_eq!(SseCodec.event(&event, None), format!("event: n\ndata: {escaped}\n\n"));
-        let error = SseCodec.error(&HandlerError::new("c", odd), None).unwrap();
+        assert_eq!(CODEC.event(&event, None), format!("event: n\ndata: {escaped}\n\n"));
+        let error = CODEC.error(&HandlerError::new("c", odd), None).unwrap();
         assert_eq!(error, format!("event: error\ndata: {{\"ack\":null,\"code\":\"c\",\"message\":{escaped}}}\n\n"));
     }
 
     #[test]
     fn unexpected_payloads_are_still_one_block() {
         let event = Event::binary("bytes", vec![b'\n', 255, 0]).unwrap();
-        assert_eq!(&SseCodec.ask(&event, 3)[..], b"event: bytes\ndata: \ndata: \xff\0\n\n");
+        assert_eq!(&CODEC.ask(&event, 3)[..], b"event: bytes\ndata: \ndata: \xff\0\n\n");
         let payload = Payload::Json("[1,\n2]".into());
-        assert_eq!(SseCodec.ack(7, &payload).unwrap(), "event: ack\ndata: {\"ack\":7,\"payload\":[1,\ndata: 2]}\n\n");
+        assert_eq!(CODEC.ack(7, &payload).unwrap(), "event: ack\ndata: {\"ack\":7,\"payload\":[1,\ndata: 2]}\n\n");
         let error = HandlerError::new("a", "b\nc");
-        let error = SseCodec.error(&error, None).unwrap();
+        let error = CODEC.error(&error, None).unwrap();
         assert_eq!(error, "event: error\ndata: {\"ack\":null,\"code\":\"a\",\"message\":\"b\\nc\"}\n\n");
     }
 
@@ -215,7 +236,7 @@ mod tests {
             let text: String = (0..random.below(6)).map(|_| pieces[random.below(pieces.len())]).collect();
             let name = ["a", " b", ":c", "räume", "message", "x y: z"][random.below(6)];
             let event = Event::json(name, &text).unwrap();
-            bytes.extend_from_slice(&SseCodec.event(&event, Some(cursor(i))));
+            bytes.extend_from_slice(&CODEC.event(&event, Some(cursor(i))));
             if random.below(4) == 0 {
                 bytes.extend_from_slice(&COMMENT);
             }
@@ -252,7 +273,7 @@ mod tests {
                 between()
             );
             let event = Event::raw_json("a", text.clone()).unwrap();
-            let got = parsed(&SseCodec.event(&event, Some(cursor(1))), 5).await;
+            let got = parsed(&CODEC.event(&event, Some(cursor(1))), 5).await;
             assert_eq!(got.len(), 1, "{text:?}");
             let value: Value = serde_json::from_str(&got[0].2).unwrap();
             assert_eq!(value, json!({"a": [1, "\r\n\0"]}), "{text:?}");
@@ -263,7 +284,7 @@ mod tests {
     async fn text_of_a_mebibyte_is_parsed() {
         let text = "a\r\nb\n\"ä".repeat(131_072);
         let event = Event::json("large", &text).unwrap();
-        let got = parsed(&SseCodec.event(&event, None), 2 << 20).await;
+        let got = parsed(&CODEC.event(&event, None), 2 << 20).await;
         assert_eq!(serde_json::from_str::<String>(&got[0].2).unwrap(), text);
     }
 

@@ -7,16 +7,18 @@ use realtime_core::{Event, HandlerError};
 
 use crate::codec::{COMMENT, SseCodec};
 
+const CODEC: SseCodec = SseCodec { traceparent: false };
+
 /// Encodes an event as one block.
 #[must_use]
 pub fn event(event: &Event, cursor: Option<Cursor>) -> Bytes {
-    SseCodec.event(event, cursor)
+    CODEC.event(event, cursor)
 }
 
 /// Encodes an error as one block.
 #[must_use]
 pub fn error(error: &HandlerError, ack: Option<u64>) -> Option<Bytes> {
-    SseCodec.error(error, ack)
+    CODEC.error(error, ack)
 }
 
 /// Returns the comment of a heartbeat.

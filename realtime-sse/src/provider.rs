@@ -29,7 +29,8 @@ impl SseProvider {
     /// Creates a provider that is not attached yet.
     #[must_use]
     pub fn new(config: SseConfig) -> Self {
-        let dispatcher = Dispatcher::new(config.dispatcher(), SseCodec, Router::new());
+        let codec = SseCodec { traceparent: config.traceparent };
+        let dispatcher = Dispatcher::new(config.dispatcher(), codec, Router::new());
         Self { origins: ProviderOrigins::new(config.origins.clone()), config, dispatcher }
     }
 

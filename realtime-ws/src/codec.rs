@@ -4,7 +4,7 @@ use std::io::Write;
 
 use bytes::Bytes;
 use realtime_core::spi::{Codec, Cursor, Frame, one_line_json};
-use realtime_core::{CloseReason, Event, HandlerError, Payload, RawReply};
+use realtime_core::{CloseReason, Event, HandlerError, Payload, RawReply, TraceContext};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
 use tokio_tungstenite::tungstenite::protocol::frame::{CloseFrame, Frame as Control125, FrameHeader};
 
@@ -15,7 +15,10 @@ const MAX_HEADER: usize = 10;
 /// The codec that writes each message once, with its WebSocket header: to send it, the same bytes
 /// are handed out.
 #[derive(Clone, Copy, Debug)]
-pub struct WsCodec;
+pub struct WsCodec {
+    /// `true` if events carry their trace.
+    pub(crate) traceparent: bool,
+}
 
 /// One whole message as it goes over the wire: header and payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,16 +91,12 @@ impl Codec for WsCodec {
     fn event(&self, event: &Event, cursor: Option<Cursor>) -> WsFrame {
         let mut buffer = [0; Cursor::CHARACTERS];
         let id = cursor.map(|cursor| cursor.encode(&mut buffer));
-        let (name, payload) = (Field::Text("type", event.name()), Field::Json("payload", json_of(event.payload())));
-        match id {
-            Some(id) => WsFrame::object(&[name, payload, Field::Text("id", id)]),
-            None => WsFrame::object(&[name, payload]),
-        }
+        let id = id.map(|id| Field::Text("id", id));
+        self.sent(event, id)
     }
 
     fn ask(&self, event: &Event, ack: u64) -> WsFrame {
-        let payload = Field::Json("payload", json_of(event.payload()));
-        WsFrame::object(&[Field::Text("type", event.name()), payload, Field::Number("ack", ack)])
+        self.sent(event, Some(Field::Number("ack", ack)))
     }
 
     fn ack(&self, ack: u64, payload: &Payload) -> Option<WsFrame> {
@@ -133,6 +132,19 @@ impl Codec for WsCodec {
 
     fn cursor(&self, cursor: Cursor) -> WsFrame {
         WsFrame::object(&[Field::Text("type", "cursor"), Field::Text("id", &cursor.to_string())])
+    }
+}
+
+impl WsCodec {
+    /// Encodes an event with its cursor, or with the number of the ask.
+    fn sent(self, event: &Event, last: Option<Field<'_>>) -> WsFrame {
+        let (name, payload) = (Field::Text("type", event.name()), Field::Json("payload", json_of(event.payload())));
+        let trace = event.trace().filter(|_| self.traceparent).map(TraceContext::traceparent);
+        match (last, trace.as_deref().map(|trace| Field::Text("traceparent", trace))) {
+            (Some(last), Some(trace)) => WsFrame::object(&[name, payload, last, trace]),
+            (Some(field), None) | (None, Some(field)) => WsFrame::object(&[name, payload, field]),
+            (None, None) => WsFrame::object(&[name, payload]),
+        }
     }
 }
 
@@ -213,28 +225,30 @@ mod tests {
 
     use super::*;
 
+    const CODEC: WsCodec = WsCodec { traceparent: false };
+
     fn text(frame: &WsFrame) -> String {
         String::from_utf8(frame.payload().to_vec()).unwrap()
     }
 
     fn ack(number: u64, payload: &Payload) -> String {
-        text(&WsCodec.ack(number, payload).unwrap())
+        text(&CODEC.ack(number, payload).unwrap())
     }
 
     fn error_text(error: &HandlerError, ack: Option<u64>) -> String {
-        text(&WsCodec.error(error, ack).unwrap())
+        text(&CODEC.error(error, ack).unwrap())
     }
 
     #[test]
     fn messages_have_the_documented_bytes() {
         let event = Event::json("chat:send", &json!({"text": "hi"})).unwrap();
         let id = Life::new(Epoch::new(7), &CursorKey::new([7; 32])).cursor(Position::new(1), Mark::NONE);
-        let frame = WsCodec.event(&event, Some(id));
+        let frame = CODEC.event(&event, Some(id));
         assert_eq!(text(&frame), format!(r#"{{"type":"chat:send","payload":{{"text":"hi"}},"id":"{id}"}}"#));
         assert_eq!(frame.bytes()[..2], [0x81, frame.payload().len() as u8]);
-        assert_eq!(text(&WsCodec.event(&event, None)), r#"{"type":"chat:send","payload":{"text":"hi"}}"#);
-        assert_eq!(text(&WsCodec.ask(&event, 7)), r#"{"type":"chat:send","payload":{"text":"hi"},"ack":7}"#);
-        assert_eq!(text(&WsCodec.cursor(id)), format!(r#"{{"type":"cursor","id":"{id}"}}"#));
+        assert_eq!(text(&CODEC.event(&event, None)), r#"{"type":"chat:send","payload":{"text":"hi"}}"#);
+        assert_eq!(text(&CODEC.ask(&event, 7)), r#"{"type":"chat:send","payload":{"text":"hi"},"ack":7}"#);
+        assert_eq!(text(&CODEC.cursor(id)), format!(r#"{{"type":"cursor","id":"{id}"}}"#));
         let payload = Payload::json(&[1]).unwrap();
         assert_eq!(ack(3, &payload), r#"{"type":"ack","ack":3,"payload":[1]}"#);
         let error = HandlerError::new("a", "\"b\"\n");
@@ -244,9 +258,26 @@ mod tests {
     }
 
     #[test]
+    fn trace_is_the_last_field_if_it_is_configured() {
+        let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let event = Event::json("e", &1).unwrap();
+        let traced = event.clone().with_trace(TraceContext::parse(parent, Some("a=b")).unwrap());
+        let codec = WsCodec { traceparent: true };
+        assert_eq!(
+            text(&codec.event(&traced, None)),
+            format!(r#"{{"type":"e","payload":1,"traceparent":"{parent}"}}"#)
+        );
+        assert_eq!(
+            text(&codec.ask(&traced, 7)),
+            format!(r#"{{"type":"e","payload":1,"ack":7,"traceparent":"{parent}"}}"#)
+        );
+        assert_eq!(codec.event(&event, None), CODEC.event(&traced, None));
+    }
+
+    #[test]
     fn names_are_escaped() {
         let event = Event::json("a\"\\ä😀", &1).unwrap();
-        let value: serde_json::Value = serde_json::from_str(&text(&WsCodec.event(&event, None))).unwrap();
+        let value: serde_json::Value = serde_json::from_str(&text(&CODEC.event(&event, None))).unwrap();
         assert_eq!(value, json!({"type": "a\"\\ä😀", "payload": 1}));
     }
 
@@ -255,8 +286,8 @@ mod tests {
         let odd = "a\u{2028}\u{2029}\u{85}";
         let escaped = r#""a\u2028\u2029\u0085""#;
         let event = Event::json("n", odd).unwrap();
-        assert_eq!(text(&WsCodec.event(&event, None)), format!(r#"{{"type":"n","payload":{escaped}}}"#));
-        assert_eq!(text(&WsCodec.ask(&event, 1)), format!(r#"{{"type":"n","payload":{escaped},"ack":1}}"#));
+        assert_eq!(text(&CODEC.event(&event, None)), format!(r#"{{"type":"n","payload":{escaped}}}"#));
+        assert_eq!(text(&CODEC.ask(&event, 1)), format!(r#"{{"type":"n","payload":{escaped},"ack":1}}"#));
         let payload = Payload::Json(format!("\"{odd}\"").into());
         assert_eq!(ack(1, &payload), format!(r#"{{"type":"ack","ack":1,"payload":{escaped}}}"#));
         let error = error_text(&HandlerError::new("c", odd), None);
@@ -276,7 +307,7 @@ mod tests {
 
     #[test]
     fn raw_replies_have_no_envelope() {
-        let reply = |reply| WsCodec.raw_reply(reply).map(|frame| frame.bytes().to_vec());
+        let reply = |reply| CODEC.raw_reply(reply).map(|frame| frame.bytes().to_vec());
         assert_eq!(reply(RawReply::Text("null".to_owned())).unwrap(), b"\x81\x04null");
         assert_eq!(reply(RawReply::Binary("ab".into())).unwrap(), b"\x82\x02ab");
         assert_eq!(reply(RawReply::Text(String::new())).unwrap(), b"\x81\0");

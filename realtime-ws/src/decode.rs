@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use realtime_core::spi::{check_depth, describe_json_error, replace_lone_surrogates};
-use realtime_core::{HandlerError, Inbound, InboundPayload};
+use realtime_core::{HandlerError, Inbound, InboundPayload, TraceContext};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -56,7 +56,7 @@ pub(crate) fn decode(text: &str, max_depth: usize, raw: bool) -> Result<Decoded,
         };
         return Ok(Decoded::Ack(ack, InboundPayload::json_text(json)));
     }
-    let inbound = Inbound::new(name, json);
+    let inbound = Inbound::new(name, json).with_trace(trace(envelope.traceparent, envelope.tracestate));
     inbound.check_name().map_err(rejected)?;
     Ok(Decoded::Event(match ack {
         Some(ack) => inbound.with_ack(ack),
@@ -72,6 +72,23 @@ struct Envelope<'a> {
     payload: Option<&'a RawValue>,
     #[serde(borrow, default)]
     ack: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    traceparent: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    tracestate: Option<&'a RawValue>,
+}
+
+/// The longest `traceparent` and `tracestate` that are read, as JSON.
+const MAX_TRACE: usize = 1024;
+
+/// Returns the trace that a client names; anything but a valid one is ignored.
+fn trace(parent: Option<&RawValue>, state: Option<&RawValue>) -> Option<TraceContext> {
+    let text = |field: &RawValue| {
+        let json = Some(field.get()).filter(|json| json.len() <= MAX_TRACE)?;
+        serde_json::from_str::<String>(json).ok()
+    };
+    let state = parent.and(state).and_then(text);
+    TraceContext::parse(&text(parent?)?, state.as_deref())
 }
 
 fn envelope(text: &str) -> Result<Envelope<'_>, HandlerError> {
@@ -133,6 +150,26 @@ mod tests {
             Inbound::new("a", "null").with_ack(MAX_ACK)
         );
         assert_eq!(event(r#"{"type":"subscribe","payload":{"channel":"x"}}"#).name.as_ref(), "subscribe");
+    }
+
+    #[test]
+    fn traces_are_read_and_malformed_ones_ignored() {
+        let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let read = |fields: &str| match decode(&format!(r#"{{"type":"a",{fields}}}"#), 64, false) {
+            Ok(Decoded::Event(inbound)) => inbound.trace().cloned(),
+            other => panic!("{fields}: {other:?}"),
+        };
+        let expected = |state| TraceContext::parse(parent, state);
+        assert_eq!(read(&format!(r#""traceparent":"{parent}""#)), expected(None));
+        assert_eq!(read(&format!(r#""tracestate":"a=\u0062","traceparent":"{parent}""#)), expected(Some("a=b")));
+        let long = format!("a={}", "x".repeat(600));
+        for state in ["1", "null", "\"=\"", "{}", &format!("\"{long}\""), &format!("\"{}\"", "x".repeat(2000))] {
+            assert_eq!(read(&format!(r#""tracestate":{state},"traceparent":"{parent}""#)), expected(None), "{state}");
+        }
+        let malformed = format!("\"{}\"", parent.to_uppercase());
+        for parent in ["1", "null", "{}", "\"\"", &malformed, &format!("\"{}\"", "0".repeat(2000))] {
+            assert_eq!(read(&format!(r#""traceparent":{parent},"tracestate":"a=b""#)), None, "{parent}");
+        }
     }
 
     #[test]

@@ -75,7 +75,7 @@ pub fn frames<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, max: usize) -> Rea
 /// Encodes an event as it goes over the wire.
 #[must_use]
 pub fn event(event: &Event, cursor: Option<Cursor>) -> Bytes {
-    WsCodec.event(event, cursor).bytes().clone()
+    WsCodec { traceparent: false }.event(event, cursor).bytes().clone()
 }
 
 /// Returns the text of a frame.

@@ -121,7 +121,8 @@ impl WsProvider {
         self.shared.get_or_init(|| {
             let settings = Arc::new(Settings::new(&self.config, &self.router));
             let router = self.router.clone().with_room_events().with_refresh_event();
-            let dispatcher = Dispatcher::new(self.config.dispatcher(), WsCodec, router);
+            let codec = WsCodec { traceparent: self.config.traceparent };
+            let dispatcher = Dispatcher::new(self.config.dispatcher(), codec, router);
             Shared { dispatcher, settings, sessions: TaskTracker::new() }
         })
     }

@@ -32,7 +32,7 @@ impl Run {
 
     async fn start_with(config: WsConfig, router: Router, buffer: usize) -> (Self, DuplexStream) {
         let settings = Arc::new(Settings::new(&config, &router));
-        let dispatcher = Dispatcher::new(config.dispatcher(), WsCodec, router);
+        let dispatcher = Dispatcher::new(config.dispatcher(), WsCodec { traceparent: false }, router);
         dispatcher.attach(Runtime::in_memory()).await.unwrap();
         let (client, server) = tokio::io::duplex(buffer);
         let outlet = Arc::new(SessionOutlet::new());

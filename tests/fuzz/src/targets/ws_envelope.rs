@@ -1,7 +1,7 @@
 //! Text messages of a WebSocket's client.
 
-use realtime_core::Inbound;
 use realtime_core::spi::replace_lone_surrogates;
+use realtime_core::{Inbound, TraceContext};
 use realtime_ws::fuzzing::envelope;
 use serde_json::Value;
 
@@ -47,9 +47,16 @@ fn check(text: &str, max_depth: usize, inbound: &Inbound) {
         assert_eq!(value["type"], name);
         assert_eq!(value["payload"], read);
         assert_eq!(value["ack"].as_u64(), inbound.ack);
+        let parent = value["traceparent"].as_str().unwrap_or_default();
+        let is_named = |trace: &TraceContext| parent.get(3..52) == trace.traceparent().get(3..52);
+        assert!(inbound.trace().is_none_or(is_named), "another trace");
         assert!(depth(&value) <= max_depth, "nested deeper than {max_depth}");
     }
     let ack = inbound.ack.map_or(String::new(), |ack| format!(",\"ack\":{ack}"));
-    let again = format!("{{\"type\":{},\"payload\":{payload}{ack}}}", Value::from(name));
+    let trace = inbound.trace().map_or(String::new(), |trace| {
+        assert!(trace.state().is_none_or(|state| state.len() <= 512));
+        format!(",\"traceparent\":\"{trace}\",\"tracestate\":{}", Value::from(trace.state()))
+    });
+    let again = format!("{{\"type\":{},\"payload\":{payload}{ack}{trace}}}", Value::from(name));
     assert_eq!(envelope(&again, max_depth, false).as_ref(), Ok(inbound), "{again}");
 }
