@@ -7,7 +7,7 @@ use realtime_core::spi::{
 };
 use realtime_core::{
     Anonymous, Authenticator, Capabilities, DenyRooms, Drain, Error, LifecycleHook, MemoryBackplane, MemoryDirectory,
-    NodeId, NodeInfo, RealtimeProvider, Result, RoomPolicy, Router,
+    NodeId, NodeInfo, Propagator, RealtimeProvider, Result, RoomPolicy, Router,
 };
 use realtime_http::{HttpProvider, Origins};
 
@@ -42,6 +42,7 @@ pub struct NotificationServiceBuilder {
     max_event_bytes: Option<usize>,
     max_revocations: Option<usize>,
     connection_lives: Option<usize>,
+    propagator: Option<Arc<dyn Propagator>>,
 }
 
 impl NotificationService {
@@ -200,6 +201,14 @@ impl NotificationServiceBuilder {
         self
     }
 
+    /// Sets what connects the spans of this node to those of other nodes, of clients and of the
+    /// application; default: nothing, and records carry no trace. With the feature `otel` there is
+    /// one for OpenTelemetry: `.propagator(OtelPropagator::default())`.
+    pub fn propagator(mut self, propagator: impl Propagator) -> Self {
+        self.propagator = Some(Arc::new(propagator));
+        self
+    }
+
     /// Attaches the providers and returns the service, ready to send.
     ///
     /// # Errors
@@ -232,6 +241,7 @@ impl NotificationServiceBuilder {
         let backplane = self.backplane.unwrap_or_else(|| Arc::new(MemoryBackplane::default()));
         let directory = self.directory.unwrap_or_else(|| Arc::new(MemoryDirectory::new()));
         let log = Log::of_node(node, backplane, directory);
+        let log = self.propagator.into_iter().fold(log, Log::with_propagator);
         log.keep_lives(self.connection_lives.unwrap_or(CONNECTION_LIVES));
         let tickets = self
             .tickets

@@ -32,5 +32,9 @@ pub mod metrics {}
 pub mod clients {}
 
 #[doc = include_str!("docs/links.md")]
+#[cfg_attr(feature = "otel", doc = include_str!("../docs/tracing.md"))]
+pub mod tracing {}
+
+#[doc = include_str!("docs/links.md")]
 #[doc = include_str!("../docs/from-typescript.md")]
 pub mod typescript {}

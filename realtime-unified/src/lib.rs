@@ -22,6 +22,8 @@ mod hooks;
 pub mod memory;
 #[cfg(feature = "metrics")]
 pub mod metrics;
+#[cfg(feature = "otel")]
+pub mod otel;
 pub mod prelude;
 mod registry;
 mod rooms;
@@ -44,8 +46,8 @@ pub use realtime_core::explanation;
 pub use realtime_core::{
     AckReply, AckStatus, Acks, AllowRooms, Authenticator, CloseReason, ConnectRequest, ConnectionId, ConnectionInfo,
     Context, Drain, Error, Event, EventId, HandlerError, Handlers, Identity, Inbound, LifecycleHook, Payload,
-    RealtimeBroadcast, RealtimeProvider, Receipt, Refusal, Reply, Result, RoomAccess, RoomMembership, RoomPolicy,
-    SocketIoBroadcast, StaticTokens, Target,
+    Propagator, RealtimeBroadcast, RealtimeProvider, Receipt, Refusal, Reply, Result, RoomAccess, RoomMembership,
+    RoomPolicy, SocketIoBroadcast, StaticTokens, Target, TraceContext,
 };
 #[cfg(feature = "tls")]
 pub use realtime_http::Tls;

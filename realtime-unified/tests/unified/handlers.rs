@@ -212,7 +212,7 @@ async fn hook_error_is_logged() {
     let _link = service.ws().unwrap().connect(Identity::user("ann"), futures_util::sink::drain()).unwrap();
     let failed = line(&collector, &["a lifecycle hook failed", "went wrong"]).await;
     assert_eq!(failed.level, tracing::Level::WARN);
-    assert!(failed.span.contains("user=\"ann\""), "{failed:?}");
+    assert!(failed.spans[0].contains("user=\"ann\""), "{failed:?}");
 }
 
 /// A handler that uses the service can be tested with mocks and without a connection.

@@ -37,9 +37,13 @@ mod named;
 mod nodes;
 #[cfg(all(feature = "sse", feature = "socketio", feature = "ws"))]
 mod origins;
+#[cfg(all(feature = "otel", feature = "sse", feature = "socketio", feature = "ws"))]
+mod otel;
 #[cfg(all(unix, feature = "sse", feature = "ws"))]
 mod serve;
 mod service;
+#[cfg(all(feature = "sse", feature = "socketio", feature = "ws"))]
+mod spans;
 #[cfg(all(feature = "sse", feature = "socketio", feature = "ws"))]
 mod tickets;
 #[cfg(all(feature = "tls", feature = "sse", feature = "socketio", feature = "ws"))]

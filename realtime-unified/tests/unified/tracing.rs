@@ -26,6 +26,6 @@ async fn logs_name_the_connection_and_the_event() {
     let applied = collector.lines(&["applied", &format!("event={}", receipt.id)]);
     assert!(applied.first().is_some_and(|line| line.fields.contains("position=1")), "{applied:?}");
     let panicked = collector.lines(&["the handler panicked"]);
-    assert!(panicked.first().is_some_and(|line| line.span.trim() == connection), "{panicked:?}");
+    assert!(panicked.first().is_some_and(|line| line.spans[0].trim() == connection), "{panicked:?}");
     assert!(collector.lines(&["secret payload"]).is_empty(), "no payload in the log");
 }

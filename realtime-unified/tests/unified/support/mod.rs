@@ -2,6 +2,7 @@
 //! transport.
 #![allow(clippy::unwrap_used, dead_code, unreachable_pub, reason = "test code, of which each file uses a part")]
 
+pub mod capture;
 #[cfg(feature = "tls")]
 pub mod http2;
 
@@ -50,8 +51,8 @@ pub struct Line {
     pub level: Level,
     /// The fields, as `name=value ` each.
     pub fields: String,
-    /// The name and the fields of the event's span.
-    pub span: String,
+    /// The name and the fields of each span that the event is in, the outermost first.
+    pub spans: Vec<String>,
 }
 
 impl Line {
@@ -65,16 +66,19 @@ impl Line {
 
 impl Collector {
     /// Collects the spans and events of this thread until the guard is dropped.
-    ///
-    /// Installs a second subscriber permanently: with only one, `tracing` caches the interest of
-    /// the thread that reaches a callsite first, which may be a thread of another test without a
-    /// subscriber.
     pub fn install() -> (Self, DefaultGuard) {
-        static SECOND: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(NoSubscriber::default()));
-        LazyLock::force(&SECOND);
+        Self::install_second();
         let collector = Self::default();
         let guard = tracing::subscriber::set_default(collector.clone());
         (collector, guard)
+    }
+
+    /// Installs a second subscriber permanently: with only one, `tracing` caches the interest of
+    /// the thread that reaches a callsite first, which may be a thread of another test without a
+    /// subscriber.
+    pub fn install_second() {
+        static SECOND: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(NoSubscriber::default()));
+        LazyLock::force(&SECOND);
     }
 
     /// Returns all spans so far.
@@ -111,8 +115,8 @@ impl Subscriber for Collector {
         let mut fields = Fields::default();
         event.record(&mut fields);
         let mut recorded = self.0.lock().unwrap();
-        let span = recorded.entered.last().map(|id| recorded.spans[*id as usize - 1].clone()).unwrap_or_default();
-        recorded.events.push(Line { level: *event.metadata().level(), fields: fields.0, span });
+        let spans = recorded.entered.iter().map(|id| recorded.spans[*id as usize - 1].clone()).collect();
+        recorded.events.push(Line { level: *event.metadata().level(), fields: fields.0, spans });
     }
 
     fn enter(&self, span: &Id) {
