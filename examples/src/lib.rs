@@ -9,6 +9,7 @@
 //! - `domain_events`: a subscriber that turns domain events into notifications
 //! - `own_route`: own routes with an own extractor in front of the providers
 //! - `configured`: the provider is named by a flag, the environment or a file
+//! - `otlp`: traces over two nodes, sent to a collector of OpenTelemetry
 //!
 //! The tests of [`Orders`], in `src/orders/tests.rs`, show how to test with a recorder and with
 //! mocks.
