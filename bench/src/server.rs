@@ -23,6 +23,7 @@ pub mod control;
 pub mod log;
 mod ours;
 mod scrape;
+mod spans;
 mod steady;
 
 /// The number of open files that a server should be able to have.
@@ -66,6 +67,9 @@ pub struct ServeOptions {
     /// Render our metrics every so many milliseconds; needs the feature `metrics`
     #[arg(long)]
     pub scrape_ms: Option<u64>,
+    /// Pass traces on, and log from INFO on; needs the feature `otel`
+    #[arg(long)]
+    pub spans: bool,
     /// The processors to run on; all if none is named
     #[arg(long, value_delimiter = ',')]
     pub cpus: Vec<usize>,
@@ -194,6 +198,7 @@ impl ServeOptions {
             log_name: "bench".to_owned(),
             drain_ms: None,
             scrape_ms: None,
+            spans: false,
             cpus: Vec::new(),
             with_parent: true,
         }

@@ -1,5 +1,6 @@
 //! The server CPU that metrics add to a delivery: a build with them, whose metrics are rendered
-//! each second, next to one without them, in one run.
+//! each second, next to one without them, in one run. With `--spans`, what a propagator of traces
+//! and a subscriber from INFO on add besides.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -27,6 +28,9 @@ struct Args {
     /// A program of this package that was built without the feature `metrics`
     #[arg(long, value_name = "PROGRAM")]
     plain: PathBuf,
+    /// Let the server with metrics pass traces on too, and log at INFO; needs the feature `otel`
+    #[arg(long)]
+    spans: bool,
     /// Subscribers of each server
     #[arg(long, default_value_t = 1000)]
     subscribers: usize,
@@ -72,7 +76,7 @@ async fn deliveries(
     };
     let without = plan("without");
     let with = plan("with");
-    let options = ServeOptions { scrape_ms: Some(SCRAPE), ..with.options.clone() };
+    let options = ServeOptions { scrape_ms: Some(SCRAPE), spans: args.spans, ..with.options.clone() };
     let mut without = Lane::open(&Plan { program: Some(args.plain.clone()), ..without }).await?;
     let mut with = Lane::open(&Plan { options, ..with }).await?;
     let under_way = if targeted { 1 } else { args.under_way };

@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-use super::{Audience, Counters, Over, Publisher, ServeOptions, scrape};
+use super::{Audience, Counters, Over, Publisher, ServeOptions, scrape, spans};
 use crate::Result;
 use crate::lock;
 use crate::payload::EVENT;
@@ -73,6 +73,9 @@ pub(super) async fn start(listener: TcpListener, options: &ServeOptions) -> Resu
             "ws" => builder.provider(WsProvider::new(WsConfig::default().with_delivery(delivery))),
             other => return Err(format!("no provider is named \"{other}\"").into()),
         };
+    }
+    if options.spans {
+        builder = spans::begin(builder)?;
     }
     let service = builder.build().await?;
     if let Some(every) = options.scrape_ms.map(Duration::from_millis) {
