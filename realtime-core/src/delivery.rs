@@ -11,6 +11,7 @@ pub(crate) mod expiries;
 pub(crate) mod hub;
 pub(crate) mod key;
 pub(crate) mod membership;
+pub(crate) mod offline;
 pub(crate) mod outbox;
 pub(crate) mod pass;
 pub(crate) mod publisher;

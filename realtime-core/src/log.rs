@@ -22,6 +22,7 @@ mod health;
 pub(crate) mod life;
 pub(crate) mod lives;
 pub(crate) mod memory;
+pub(crate) mod offline;
 pub(crate) mod omissions;
 mod once;
 mod online;

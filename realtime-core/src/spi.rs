@@ -12,6 +12,7 @@ pub use crate::delivery::asks::MAX_OPEN_ASKS;
 pub use crate::delivery::dispatched::Dispatched;
 pub use crate::delivery::dispatcher::{Admitted, Dispatcher, RefusedClient};
 pub use crate::delivery::hub::Hub;
+pub use crate::delivery::offline::OfflineWorker;
 pub use crate::delivery::outbox::Take;
 pub use crate::delivery::publisher::Publisher;
 pub use crate::delivery::registration::Registration;

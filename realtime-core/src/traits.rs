@@ -9,6 +9,7 @@ mod detached;
 pub(crate) mod handler;
 pub(crate) mod handlers;
 pub(crate) mod lifecycle;
+pub(crate) mod offline;
 pub(crate) mod outgoing;
 pub(crate) mod outlet;
 pub(crate) mod policy;

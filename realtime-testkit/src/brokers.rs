@@ -29,6 +29,8 @@ pub mod lost;
 #[doc(hidden)]
 pub mod nodes;
 #[doc(hidden)]
+pub mod offline;
+#[doc(hidden)]
 pub mod pipe;
 mod process;
 #[doc(hidden)]
@@ -106,7 +108,7 @@ async fn connect<B: BrokerUnderTest>(server: &B) -> B::Backplane {
 }
 
 /// Defines a `#[tokio::test]` for every test of a suite (`bounds`, `faults`, `lost`, `nodes`,
-/// `pipe` or `rooms`), for a [`BrokerUnderTest`](crate::brokers::BrokerUnderTest).
+/// `offline`, `pipe` or `rooms`), for a [`BrokerUnderTest`](crate::brokers::BrokerUnderTest).
 #[macro_export]
 macro_rules! broker_tests {
     ($broker:ty; bounds) => {
@@ -140,6 +142,9 @@ macro_rules! broker_tests {
             nodes_deliver_to_each_other_in_one_order,
             rooms_and_presence_are_those_of_all_nodes,
         }
+    };
+    ($broker:ty; offline) => {
+        $crate::broker_tests! { $broker; offline: event_that_a_dead_node_was_to_call_for_is_called }
     };
     ($broker:ty; pipe) => {
         $crate::broker_tests! { $broker; pipe: pipe_subscribes_again_after_its_connection_broke }

@@ -101,8 +101,8 @@ pub use forwarding::Forwarding;
 pub use gate::Gate;
 pub use hook_log::{HookCall, HookLog};
 pub use mock::{
-    MockAuthenticator, MockBackplane, MockDirectory, MockHandler, MockLifecycleHook, MockRealtimeBroadcast,
-    MockRealtimeProvider, MockRoomMembership, MockRoomPolicy, MockSocketIoBroadcast,
+    MockAuthenticator, MockBackplane, MockDirectory, MockHandler, MockLifecycleHook, MockOfflineSink,
+    MockRealtimeBroadcast, MockRealtimeProvider, MockRoomMembership, MockRoomPolicy, MockSocketIoBroadcast,
 };
 pub use mockall::{self, Sequence, predicate};
 pub use recording::{RecordingProvider, Sent};

@@ -14,10 +14,10 @@ use realtime_core::spi::{
     RepeatKey, RoomTable, Runtime, Stored, Tail,
 };
 use realtime_core::{
-    Acks, Authenticator, Capabilities, CloseReason, ConnectRequest, ConnectionStats, Context, Drain, Event, EventId,
-    Handler, HandlerError, Identity, Inbound, LifecycleHook, NodeId, NodeInfo, OnlineCount, OnlineIn, OnlineUser,
-    Payload, Presence, RealtimeBroadcast, RealtimeProvider, Receipt, Refusal, Result, RoomAccess, RoomMembership,
-    RoomPolicy, SocketIoBroadcast, Stats, Target,
+    Acks, Authenticator, BoxError, Capabilities, CloseReason, ConnectRequest, ConnectionStats, Context, Drain, Event,
+    EventId, Handler, HandlerError, Identity, Inbound, LifecycleHook, NodeId, NodeInfo, OfflineEvent, OfflineSink,
+    OnlineCount, OnlineIn, OnlineUser, Payload, Presence, RealtimeBroadcast, RealtimeProvider, Receipt, Refusal,
+    Result, RoomAccess, RoomMembership, RoomPolicy, SocketIoBroadcast, Stats, Target,
 };
 
 mock! {
@@ -231,6 +231,16 @@ mock! {
     #[async_trait]
     impl Handler for Handler {
         async fn call(&self, cx: Context, inbound: Inbound) -> Result<Option<Payload>, HandlerError>;
+    }
+}
+
+mock! {
+    /// A mock of [`OfflineSink`](realtime_core::OfflineSink).
+    pub OfflineSink {}
+
+    #[async_trait]
+    impl OfflineSink for OfflineSink {
+        async fn offline(&self, event: &OfflineEvent) -> Result<(), BoxError>;
     }
 }
 

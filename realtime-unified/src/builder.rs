@@ -2,12 +2,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use realtime_core::spi::{
-    Admission, Backplane, CONNECTION_LIVES, CursorSecret, DECISION_TIMEOUT, Directory, Log, MAX_REVOCATIONS, Publisher,
+    Admission, Backplane, CONNECTION_LIVES, CursorSecret, DECISION_TIMEOUT, Directory, Log, MAX_REVOCATIONS,
+    OfflineWorker, Publisher,
     Runtime, States,
 };
 use realtime_core::{
     Anonymous, Authenticator, Capabilities, DenyRooms, Drain, Error, LifecycleHook, MemoryBackplane, MemoryDirectory,
-    NodeId, NodeInfo, Propagator, RealtimeProvider, Result, RoomPolicy, Router,
+    NodeId, NodeInfo, OfflineConfig, OfflineSink, Propagator, RealtimeProvider, Result, RoomPolicy, Router,
 };
 use realtime_http::{HttpProvider, Origins};
 
@@ -33,6 +34,8 @@ pub struct NotificationServiceBuilder {
     node_name: Option<String>,
     cursor_secret: Option<Vec<u8>>,
     tickets: Option<TicketConfig>,
+    offline_sink: Option<Arc<dyn OfflineSink>>,
+    offline_config: OfflineConfig,
     publishes: bool,
     pub(crate) hooks: Vec<Arc<dyn LifecycleHook>>,
     pub(crate) router: Router,
@@ -194,6 +197,20 @@ impl NotificationServiceBuilder {
         self
     }
 
+    /// Sets what is called for events to users who are not there to get them, such as pushes to
+    /// their phones: a type that implements [`OfflineSink`], or an async closure. Every node that
+    /// has connections should have it; one of them calls it. `docs/offline.md` has the exact rule.
+    pub fn offline_sink(mut self, sink: impl OfflineSink) -> Self {
+        self.offline_sink = Some(Arc::new(sink));
+        self
+    }
+
+    /// Sets when users count as offline, and how the sink is called.
+    pub fn offline_config(mut self, config: OfflineConfig) -> Self {
+        self.offline_config = config;
+        self
+    }
+
     /// Sets the name of this node, by which logs and [`NotificationService::nodes`] show it; default:
     /// its random id.
     pub fn node_name(mut self, name: impl Into<String>) -> Self {
@@ -238,6 +255,7 @@ impl NotificationServiceBuilder {
         let slot = Slot::default();
         let mut node = NodeInfo::new(NodeId::random());
         node.name = self.node_name;
+        node.offline_sink = self.offline_sink.is_some();
         let backplane = self.backplane.unwrap_or_else(|| Arc::new(MemoryBackplane::default()));
         let directory = self.directory.unwrap_or_else(|| Arc::new(MemoryDirectory::new()));
         let log = Log::of_node(node, backplane, directory);
@@ -262,24 +280,23 @@ impl NotificationServiceBuilder {
         runtime.max_revocations = self.max_revocations.unwrap_or(MAX_REVOCATIONS);
         runtime.cursor_secret = cursor_secret;
         let origins = self.origins.unwrap_or_default();
-        let service = NotificationService::new(registry, Some(runtime.clone()), origins, tickets);
+        // Before the log is read: it has to note what is in it for users.
+        let offline = self.offline_sink.map(|sink| OfflineWorker::start(&runtime.log, sink, self.offline_config));
+        let service = NotificationService::new(registry, Some(runtime.clone()), origins, tickets, offline);
         // Before a client can connect and a handler can ask for the service.
         slot.fill(&service);
-        for (at, entry) in service.registry().iter().enumerate() {
-            if let Err(error) = entry.provider.attach(runtime.clone()).await {
-                // Those that run already would continue without a service.
-                for earlier in service.registry().iter().take(at) {
-                    earlier.provider.shutdown(Drain::now()).await;
-                }
-                return Err(error);
-            }
-        }
+        attach_all(&service, &runtime).await?;
+        service.begin_offline().await;
         service.registry().log_start(policy_name);
         Ok(service)
     }
 
-    /// Rejects a number that is zero, and tickets that cannot work.
+    /// Rejects a number that is zero, and tickets or an offline sink that cannot work.
     fn check_fields(&self) -> Result<()> {
+        if self.publishes && self.offline_sink.is_some() {
+            return Err(Error::Config("a publisher has no offline sink: the nodes have it".to_owned()));
+        }
+        self.offline_config.check()?;
         for (field, is_zero) in [
             ("decision_timeout", self.decision_timeout == Some(Duration::ZERO)),
             ("connections_per_user", self.connections_per_user == Some(0)),
@@ -292,6 +309,20 @@ impl NotificationServiceBuilder {
         }
         self.tickets.as_ref().map_or(Ok(()), TicketConfig::check)
     }
+}
+
+/// Attaches all providers, or none.
+async fn attach_all(service: &NotificationService, runtime: &Runtime) -> Result<()> {
+    for (at, entry) in service.registry().iter().enumerate() {
+        if let Err(error) = entry.provider.attach(runtime.clone()).await {
+            // Those that run already would continue without a service.
+            for earlier in service.registry().iter().take(at) {
+                earlier.provider.shutdown(Drain::now()).await;
+            }
+            return Err(error);
+        }
+    }
+    Ok(())
 }
 
 /// Returns the authenticator: exactly one way to identify clients has to be chosen.

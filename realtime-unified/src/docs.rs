@@ -20,6 +20,10 @@ pub mod guarantees {}
 pub mod many_nodes {}
 
 #[doc = include_str!("docs/links.md")]
+#[doc = include_str!("../docs/offline.md")]
+pub mod offline {}
+
+#[doc = include_str!("docs/links.md")]
 #[doc = include_str!("../docs/operations.md")]
 pub mod operations {}
 

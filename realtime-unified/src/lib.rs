@@ -44,10 +44,11 @@ pub use ticket::TicketConfig;
 pub use async_trait::async_trait;
 pub use realtime_core::explanation;
 pub use realtime_core::{
-    AckReply, AckStatus, Acks, AllowRooms, Authenticator, CloseReason, ConnectRequest, ConnectionId, ConnectionInfo,
-    Context, Drain, Error, Event, EventId, HandlerError, Handlers, Identity, Inbound, LifecycleHook, Payload,
-    Propagator, RealtimeBroadcast, RealtimeProvider, Receipt, Refusal, Reply, Result, RoomAccess, RoomMembership,
-    RoomPolicy, SocketIoBroadcast, StaticTokens, Target, TraceContext,
+    AckReply, AckStatus, Acks, AllowRooms, Authenticator, BoxError, CloseReason, ConnectRequest, ConnectionId,
+    ConnectionInfo, Context, Drain, Error, Event, EventId, HandlerError, Handlers, Identity, Inbound, LifecycleHook,
+    OfflineConfig, OfflineEvent, OfflineReason, OfflineSink, Payload, Propagator, RealtimeBroadcast, RealtimeProvider,
+    Receipt, Refusal, Reply, Result, RoomAccess, RoomMembership, RoomPolicy, SocketIoBroadcast, StaticTokens, Target,
+    TraceContext,
 };
 #[cfg(feature = "tls")]
 pub use realtime_http::Tls;

@@ -6,7 +6,7 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use futures_util::future::join_all;
-use realtime_core::spi::{Log, Runtime};
+use realtime_core::spi::{Log, OfflineWorker, Runtime};
 use realtime_core::{
     Capabilities, ConnectionStats, Drain, Error, Event, Health, NodeInfo, OnlineCount, OnlineIn, OnlineUser, Presence,
     RealtimeProvider, Receipt, Result, SocketIoBroadcast, Stats, Target,
@@ -23,8 +23,9 @@ use crate::ticket::{self, TicketOffice};
 ///
 /// A service runs until [`NotificationService::shutdown`], or until all of it is dropped: its
 /// clones, its routes (a server's open HTTP connections hold them too), its providers and their
-/// broadcasts. Dropping it closes its connections as [`Drain::now`] does. A hook or a handler that
-/// holds the service keeps it running; a [`Context`](realtime_core::Context) does not.
+/// broadcasts. Dropping it closes its connections as [`Drain::now`] does. A hook, a
+/// handler or an offline sink that holds the service keeps it running; a
+/// [`Context`](realtime_core::Context) does not.
 #[derive(Clone)]
 pub struct NotificationService(Arc<Parts>);
 
@@ -35,6 +36,8 @@ pub(crate) struct Parts {
     /// The pages that may connect where a provider's own configuration names none.
     origins: Origins,
     tickets: Option<TicketOffice>,
+    /// Ends with the service.
+    offline: Option<OfflineWorker>,
     #[cfg(feature = "metrics")]
     exported: crate::metrics::exported::Exported,
 }
@@ -52,7 +55,7 @@ impl NotificationService {
     pub fn mocked(providers: impl Fakes) -> Self {
         let entries = providers.into_providers().into_iter().map(Entry::custom).collect();
         match Registry::new(entries) {
-            Ok(registry) => Self::new(registry, None, Origins::default(), None),
+            Ok(registry) => Self::new(registry, None, Origins::default(), None, None),
             Err(error) => panic!("{error}"),
         }
     }
@@ -62,12 +65,14 @@ impl NotificationService {
         runtime: Option<Runtime>,
         origins: Origins,
         tickets: Option<TicketOffice>,
+        offline: Option<OfflineWorker>,
     ) -> Self {
         Self(Arc::new(Parts {
             registry,
             runtime,
             origins,
             tickets,
+            offline,
             #[cfg(feature = "metrics")]
             exported: crate::metrics::exported::Exported::default(),
         }))
@@ -94,6 +99,13 @@ impl NotificationService {
     /// Returns the log; none for fakes.
     pub(crate) fn log(&self) -> Option<&Log> {
         self.runtime().map(|runtime| &runtime.log)
+    }
+
+    /// Waits until the offline sink, if there is one, misses nothing that is sent from then on.
+    pub(crate) async fn begin_offline(&self) {
+        if let Some(offline) = &self.0.offline {
+            offline.begin().await;
+        }
     }
 
     /// Returns a handle that does not keep the service running.
@@ -368,6 +380,10 @@ impl NotificationService {
     /// all providers in parallel; sends work until all of them are done.
     pub async fn shutdown(&self, drain: Drain) {
         join_all(self.registry().iter().map(|entry| entry.provider.drain(drain))).await;
+        if let Some(offline) = &self.0.offline {
+            // While the log is still read.
+            offline.stop().await;
+        }
         join_all(self.registry().iter().map(|entry| entry.provider.shutdown(Drain::now()))).await;
     }
 

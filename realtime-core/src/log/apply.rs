@@ -244,6 +244,9 @@ impl Shared {
             }
         }
         receipt.delivered.iter().for_each(|delivered| delivered.record_in(&span));
+        if let Some(offline) = self.offline.get() {
+            offline.applied(position, record, receipt.delivered.map_or(0, |delivered| delivered.matched));
+        }
         tracing::debug!(event = %record.id, %position, delivered = ?receipt.delivered, "applied");
         receipt
     }

@@ -11,6 +11,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
 use crate::log::explain::{self, ExplainAsk, NodeAnswer};
+use crate::log::offline::checkpoint::{Checkpoint, Taken};
 use crate::log::record::{Body, MAX_TIMEOUT, Providers, Record};
 use crate::log::refresh::RefreshAsk;
 use crate::log::report::{Item, Received, Report, Settled};
@@ -33,6 +34,8 @@ use crate::values::trace_context::TraceContext;
 const NEEDS: u8 = 1;
 /// The version of readers that know revocations and refreshes.
 const NEEDS_CREDENTIALS: u8 = 2;
+/// The version of readers that know what offline users missed.
+const NEEDS_OFFLINE: u8 = 3;
 /// The flag of a record without which a node holds the same as with it.
 const SKIPPABLE: u8 = 1;
 const PREFIX: usize = 1 + 1 + 4;
@@ -142,6 +145,8 @@ enum Kind<'a> {
     Revoke(Revocation),
     Explain(ExplainAsk),
     Explained(NodeAnswer),
+    Decided(Checkpoint),
+    Taken(Taken),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -320,6 +325,8 @@ fn kind_of<'a>(body: &'a Body, rest: &mut Vec<Payload>) -> (Kind<'a>, Option<&'a
         Body::Revoke(revocation) => (Kind::Revoke(revocation.clone()), None),
         Body::Explain(ask) => (Kind::Explain(ask.clone()), None),
         Body::Explained(answer) => (Kind::Explained(answer.clone()), None),
+        Body::Decided(checkpoint) => (Kind::Decided(checkpoint.clone()), None),
+        Body::Taken(taken) => (Kind::Taken(taken.clone()), None),
     }
 }
 
@@ -408,6 +415,8 @@ pub(crate) fn decode(bytes: &Bytes) -> Result<Record, EnvelopeError> {
         Kind::Revoke(revocation) => Body::Revoke(revocation),
         Kind::Explain(ask) => Body::Explain(ask),
         Kind::Explained(answer) => Body::Explained(answer),
+        Kind::Decided(checkpoint) => Body::Decided(checkpoint),
+        Kind::Taken(taken) => Body::Taken(taken),
     };
     let providers = providers.map_or(Providers::ALL, |names| Providers::named(names.iter().map(|name| &**name)));
     Ok(Record::new(id, node, providers, body))
@@ -418,6 +427,7 @@ fn needs(body: &Body) -> u8 {
     match body {
         Body::Explain(_) | Body::Explained(_) => explain::NEEDS,
         Body::Refresh(_) | Body::Refreshed { .. } | Body::Revoke(_) => NEEDS_CREDENTIALS,
+        Body::Decided(_) | Body::Taken(_) => NEEDS_OFFLINE,
         _ => NEEDS,
     }
 }

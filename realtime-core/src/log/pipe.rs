@@ -84,10 +84,12 @@ impl Shared {
             Body::Explain(ask) => self.answer_explain(ask, record.node),
             Body::Explained(answer) => self.explained(record.node, answer),
             Body::Probe { member } => self.feeds().iter().for_each(|feed| feed.probe(member)),
+            Body::Taken(taken) => self.note_taken(record.node, taken),
             Body::Absent { .. }
             | Body::Ask { .. }
             | Body::Check { .. }
             | Body::Close { .. }
+            | Body::Decided(_)
             | Body::Join { .. }
             | Body::Leave { .. }
             | Body::Present { .. }

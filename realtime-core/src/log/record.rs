@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::log::explain::{ExplainAsk, NodeAnswer};
+use crate::log::offline::checkpoint::{Checkpoint, Taken};
 use crate::log::refresh::{RefreshAsk, RefreshOutcome};
 use crate::log::report::{Received, Report};
 use crate::values::close::CloseReason;
@@ -73,6 +74,10 @@ pub(crate) enum Body {
     Explain(ExplainAsk),
     /// The answer to it. In the pipe only.
     Explained(NodeAnswer),
+    /// How far it is decided which users were offline. For no provider.
+    Decided(Checkpoint),
+    /// Which users' events the connections of a node got. In the pipe only.
+    Taken(Taken),
 }
 
 /// The longest timeout of an ask; longer ones are shortened to it.
@@ -159,6 +164,7 @@ impl Record {
             Body::Ask { .. }
             | Body::Check { .. }
             | Body::Close { .. }
+            | Body::Decided(_)
             | Body::Event { .. }
             | Body::Explain(_)
             | Body::Explained(_)
@@ -167,14 +173,20 @@ impl Record {
             | Body::Refresh(_)
             | Body::Refreshed { .. }
             | Body::Report(_)
-            | Body::Revoke(_) => None,
+            | Body::Revoke(_)
+            | Body::Taken(_) => None,
         }
     }
 
     /// Returns the approximate size in memory, in bytes.
     pub fn size(&self) -> usize {
-        let sent = self.sent().map_or(0, |event| event.payload().size() + event.trace().map_or(0, TraceContext::size));
-        RECORD_BYTES + sent
+        let more = match &self.body {
+            Body::Decided(checkpoint) => checkpoint.size(),
+            _ => self
+                .sent()
+                .map_or(0, |event| event.payload().size() + event.trace().map_or(0, TraceContext::size)),
+        };
+        RECORD_BYTES + more
     }
 }
 
@@ -185,11 +197,13 @@ impl Body {
             self,
             Self::Explain(_)
                 | Self::Explained(_)
+            Self::Decided(_)
                 | Self::Probe { .. }
                 | Self::Received(_)
                 | Self::Refresh(_)
                 | Self::Refreshed { .. }
                 | Self::Report(_)
+                | Self::Taken(_)
         )
     }
 }

@@ -16,6 +16,7 @@ use crate::log::explain::Explains;
 use crate::log::extent::Extent;
 use crate::log::feed::Feed;
 use crate::log::lives::Lives;
+use crate::log::offline::state::Offline;
 use crate::log::probes::Probes;
 use crate::log::propagator::Propagator;
 use crate::log::refresh::Refreshes;
@@ -64,6 +65,8 @@ pub(crate) struct Shared {
     pub(super) explains: Explains,
     /// The connections of this node that have ended.
     pub(crate) lives: Lives,
+    /// Set if this node has an offline sink.
+    pub(super) offline: OnceLock<Arc<Offline>>,
     /// `true` if this node only publishes: it has no connections, and does not read the log.
     pub(super) publishes: AtomicBool,
     /// The end of the log when this node began to read it: no other node awaits reports about
@@ -161,6 +164,7 @@ impl Shared {
             revocations: Revocations::default(),
             explains: Explains::default(),
             lives: Lives::default(),
+            offline: OnceLock::new(),
             publishes: AtomicBool::new(false),
             first_read: AtomicU64::new(0),
             joining: tokio::sync::Mutex::default(),

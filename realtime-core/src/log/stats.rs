@@ -21,6 +21,7 @@ impl Log {
             appends: counters.read_appends(),
             append_times: counters.append_times.read(),
             acks: counters.acks.read(),
+            offline: self.offline().map(|offline| offline.counters.read()),
             up: self.is_writable() && feeds.iter().all(|feed| feed.is_ready()),
             lag: applied.map(|applied| counters.end().saturating_sub(applied)),
             size: counters.size(),

@@ -1,3 +1,5 @@
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use serde::{Deserialize, Serialize};
 
 /// The id that the publisher gives one event; time-ordered and random.
@@ -35,6 +37,11 @@ impl EventId {
     pub fn created_ms(self) -> Option<u64> {
         let (seconds, nanoseconds) = self.0.get_timestamp()?.to_unix();
         Some(seconds * 1_000 + u64::from(nanoseconds / 1_000_000))
+    }
+
+    /// Returns the same as a time; that of 1970 if there is none.
+    pub(crate) fn time(self) -> SystemTime {
+        UNIX_EPOCH.checked_add(Duration::from_millis(self.created_ms().unwrap_or(0))).unwrap_or(UNIX_EPOCH)
     }
 }
 

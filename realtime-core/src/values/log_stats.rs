@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use crate::values::ack_counters::AckStats;
 use crate::values::distribution::Distribution;
 use crate::values::log_size::LogSize;
+use crate::values::offline_stats::OfflineStats;
 
 /// The activity of this node's side of the log since it started; counters only grow, the rest are
 /// current values.
@@ -20,6 +21,8 @@ pub struct LogStats {
     pub append_times: Distribution,
     /// The outcomes of this node's asks, by provider.
     pub acks: BTreeMap<&'static str, AckStats>,
+    /// What the node's offline sink has done; `None` if it has none.
+    pub offline: Option<OfflineStats>,
     /// `true` while the log is read and can be written.
     pub up: bool,
     /// The number of records that the log had, when it was asked within the last second, and that

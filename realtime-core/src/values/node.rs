@@ -33,19 +33,30 @@ pub struct NodeInfo {
     pub name: Option<String>,
     /// The newest version of records that the node reads.
     pub reads: u8,
+    /// Whether the node has an offline sink, and so tells the others which events its connections
+    /// got.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub offline_sink: bool,
 }
 
 impl NodeInfo {
     /// Creates a node that reads what this build reads, without a name.
     #[must_use]
     pub fn new(id: NodeId) -> Self {
-        Self { id, name: None, reads: READS }
+        Self { id, name: None, reads: READS, offline_sink: false }
     }
 
     /// Sets the name.
     #[must_use]
     pub fn with_name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
+        self
+    }
+
+    /// Sets that the node has an offline sink.
+    #[must_use]
+    pub fn with_offline_sink(mut self) -> Self {
+        self.offline_sink = true;
         self
     }
 }

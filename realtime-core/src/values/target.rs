@@ -172,7 +172,8 @@ impl Target {
         self.tenant_only().is_none() && !self.has_exceptions()
     }
 
-    fn excepts(&self, tenant: Option<&str>, user: &str) -> bool {
+    /// Returns whether this user is one of the exceptions.
+    pub(crate) fn excepts(&self, tenant: Option<&str>, user: &str) -> bool {
         self.except_users.iter().any(|except| &**except == user)
             || self.except_users_in.iter().any(|(of, except)| &**except == user && Some(&**of) == tenant)
     }

@@ -27,6 +27,8 @@ mod log_faults;
 mod lost_log;
 mod new_epoch;
 mod nodes;
+mod offline;
+mod offline_on_nodes;
 mod online;
 mod panics;
 mod pipe;

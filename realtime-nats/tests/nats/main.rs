@@ -12,6 +12,7 @@ mod faults;
 mod figures;
 mod lost;
 mod nodes;
+mod offline;
 mod operator;
 mod pipe;
 mod rooms;

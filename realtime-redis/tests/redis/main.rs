@@ -10,6 +10,7 @@ mod faults;
 mod lost;
 mod moves;
 mod nodes;
+mod offline;
 mod pipe;
 mod rooms;
 mod server;

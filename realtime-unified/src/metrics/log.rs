@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use realtime_core::LogStats;
+use realtime_core::{LogStats, OfflineStats};
 
 use crate::metrics::seconds::in_seconds;
 use crate::metrics::writer::Writer;
@@ -11,6 +11,7 @@ pub(super) fn record(writer: &mut Writer<'_>, stats: &LogStats, probe: Option<Du
     sends(writer, stats);
     health(writer, stats, probe);
     acks(writer, stats);
+    stats.offline.iter().for_each(|stats| offline(writer, stats));
 }
 
 fn sends(writer: &mut Writer<'_>, stats: &LogStats) {
@@ -78,4 +79,28 @@ fn acks(writer: &mut Writer<'_>, stats: &LogStats) {
             &acks.times,
         );
     }
+}
+
+fn offline(writer: &mut Writer<'_>, stats: &OfflineStats) {
+    writer.counters(
+        "realtime_offline_calls_total",
+        "Calls of the offline sink on this node, by outcome; given_up counts events, the others attempts.",
+        "outcome",
+        stats.calls.iter().map(|(outcome, count)| (*outcome, *count)),
+    );
+    writer.counter(
+        "realtime_offline_unknown_total",
+        "Records that had left the log before it was decided whether their users were offline.",
+        stats.unknown,
+    );
+    writer.gauge(
+        "realtime_offline_working",
+        "1 on the node that decides who is offline, else 0.",
+        f64::from(u8::from(stats.works)),
+    );
+    writer.gauge(
+        "realtime_offline_lag_seconds",
+        "Time by which the oldest undecided record is overdue; 0 on nodes that do not decide.",
+        in_seconds(stats.lag),
+    );
 }

@@ -35,6 +35,8 @@ mod metrics;
 mod named;
 #[cfg(all(feature = "sse", feature = "ws"))]
 mod nodes;
+#[cfg(all(feature = "disk", feature = "socketio", feature = "sse", feature = "ws"))]
+mod offline;
 #[cfg(all(feature = "sse", feature = "socketio", feature = "ws"))]
 mod origins;
 #[cfg(all(feature = "otel", feature = "sse", feature = "socketio", feature = "ws"))]

@@ -13,8 +13,9 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusRecorder
 use realtime_testkit::{DEADLINE, WsClient, eventually, in_time};
 use realtime_unified::metrics::BUCKETS;
 use realtime_unified::{
-    AllowRooms, CloseReason, ConnectRequest, Context, Event, HandlerError, Handlers, Identity, NotificationService,
-    Refusal, Reply, SocketIoConfig, SocketIoProvider, SseConfig, SseProvider, Target, WsConfig, WsProvider,
+    AllowRooms, BoxError, CloseReason, ConnectRequest, Context, Event, HandlerError, Handlers, Identity,
+    NotificationService, OfflineEvent, Refusal, Reply, SocketIoConfig, SocketIoProvider, SseConfig, SseProvider,
+    Target, WsConfig, WsProvider,
 };
 use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
@@ -46,7 +47,8 @@ impl Observed {
             .authenticator(by_token)
             .room_policy(AllowRooms)
             .on("echo", echo)
-            .on("fail", fail);
+            .on("fail", fail)
+            .offline_sink(async |_: OfflineEvent| Ok::<_, BoxError>(()));
         let (service, address) = start(builder).await;
         let buckets = PrometheusBuilder::new().set_buckets_for_metric(Matcher::Prefix("realtime_".into()), &BUCKETS);
         Self { service, address, recorder: buckets.unwrap().build_recorder() }

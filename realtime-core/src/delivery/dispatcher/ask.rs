@@ -15,6 +15,7 @@ use crate::values::error::Result;
 use crate::values::event::Event;
 use crate::values::fate::Answer;
 use crate::values::inbound::InboundPayload;
+use crate::values::position::Position;
 use crate::values::target::Target;
 
 #[async_trait]
@@ -56,11 +57,17 @@ impl<C: Codec> Dispatcher<C> {
     }
 
     pub(crate) fn answer(&self, ack: u64, connection: ConnectionId, payload: InboundPayload) -> bool {
+        let offline = self.runtime.get().and_then(|runtime| runtime.log.offline());
+        let life = offline.map_or(0, |offline| offline.life());
         let ask = self.asks().settle(ack, connection);
-        ask.is_some_and(|ask| {
+        let is_answer = ask.is_some_and(|ask| {
             self.keep_answer(ack, connection, Answer::Received);
             ask.settle(connection, AckStatus::Answered, Some(payload))
-        })
+        });
+        if is_answer && let Some(offline) = offline {
+            offline.settle(life, [Position::new(ack)]);
+        }
+        is_answer
     }
 
     pub(crate) fn answer_unreadable(&self, ack: u64, connection: ConnectionId) -> bool {

@@ -66,10 +66,12 @@ impl<C: Codec> Dispatcher<C> {
         let lease = Lease { ticket, _task: self.running.tasks.token(), hooks };
         let mut info = ConnectionInfo { id, provider, identity, resumed: false, address };
         let span = self.connection_span(&info, trace.as_ref());
+        let mut replayed_from = None;
         let (connection, awaited) = self.hub.register(&info.identity.clone(), &rooms, |applied, ended| {
             let (resume, reason) = self.resolve_cursor(cursor.as_deref(), applied, ended);
             let from = resume.unwrap_or(applied);
             let resumed = resume.is_some();
+            replayed_from = resume;
             self.counters.presented(reason);
             info.resumed = resumed;
             let cursor = self.cursor(from);
@@ -95,7 +97,17 @@ impl<C: Codec> Dispatcher<C> {
             (connection, from)
         });
         self.confirm_presence(awaited);
+        if let Some(from) = replayed_from {
+            self.note_replay(&connection, from);
+        }
         connection
+    }
+
+    /// Notes that the user gets what a resumed connection catches up on.
+    fn note_replay(&self, connection: &Connection<C::Frame>, from: Position) {
+        let Some(offline) = self.runtime.get().and_then(|runtime| runtime.log.offline()) else { return };
+        let life = offline.life();
+        offline.settle(life, self.window.events_for_user(from, &self.hub.visibility(connection)));
     }
 
     fn welcome(&self, id: ConnectionId, cursor: Cursor, resumed: bool, reason: &str) -> C::Frame {

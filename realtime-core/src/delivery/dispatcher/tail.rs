@@ -161,6 +161,7 @@ impl<C: Codec> Dispatcher<C> {
             }
             // The first two are not for this function, the others not for a log.
             Body::Ask { .. }
+            | Body::Decided(_)
             | Body::Event { .. }
             | Body::Explain(_)
             | Body::Explained(_)
@@ -168,7 +169,8 @@ impl<C: Codec> Dispatcher<C> {
             | Body::Received(_)
             | Body::Refresh(_)
             | Body::Refreshed { .. }
-            | Body::Report(_) => self.hub.skip(position),
+            | Body::Report(_)
+            | Body::Taken(_) => self.hub.skip(position),
         }
         Outcome { delivered: Delivered { matched: closed, ..Delivered::default() }, ..Outcome::default() }
     }

@@ -2,11 +2,13 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::{Content, Inner, Kind, Series, Window};
 use crate::delivery::cuts::{LARGE, Large};
 use crate::delivery::hub::Visibility;
+use crate::delivery::key::Key;
 use crate::delivery::pass::Pass;
 use crate::log::omissions::MOST_SUPERSEDED;
 use crate::traits::codec::Frame;
@@ -116,6 +118,24 @@ impl<F: Frame> Window<F> {
         read.superseded = reader.superseded;
         read.last_superseded = reader.last_superseded;
         read
+    }
+
+    /// Returns the positions after this one of the events that were sent to the reader's user, as
+    /// far as it may see them; those of its rooms and of everyone are not among them.
+    pub(crate) fn events_for_user(&self, from: Position, visibility: &Visibility) -> Vec<Position> {
+        let inner = self.read_lock();
+        let Some(user) = visibility.identity().shared_user() else { return Vec::new() };
+        let Some(positions) = inner.index.get(&Key::User(Arc::clone(user))) else { return Vec::new() };
+        let is_seen = |position: &Position| {
+            inner.record(*position).is_some_and(|record| match &record.content {
+                Content::Event { target, kind: Kind::Event | Kind::Latest(_), .. } => {
+                    visibility.sees(*position, target)
+                }
+                _ => false,
+            })
+        };
+        let after = positions.partition_point(|position| *position <= from);
+        positions.range(after..).copied().filter(is_seen).collect()
     }
 }
 

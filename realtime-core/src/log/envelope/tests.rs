@@ -1,6 +1,8 @@
 use super::*;
 use crate::values::explanation::Explained;
 use crate::values::fate::{Acknowledgement, DropReason, Fate, Mismatch, Unknown};
+use crate::log::offline::checkpoint::{Flags, Word};
+use crate::values::cursor::Epoch;
 use crate::values::inbound::InboundPayload;
 use crate::values::node::NodeInfo;
 
@@ -55,6 +57,20 @@ fn all() -> Vec<Record> {
         record(explain(Some((crate::values::cursor::Epoch::new(7), Position::new(8))))),
         record(explain(None)),
         record(Body::Explained(explained(id))),
+        record(Body::Decided(Checkpoint { term: 1, decided: Position::new(7), ..Checkpoint::default() })),
+        record(Body::Decided(Checkpoint {
+            term: 2,
+            decided: Position::new(9),
+            open: vec![Position::new(8)],
+            words: vec![Word(0, u64::MAX, 0)],
+            released: true,
+        })),
+        record(Body::Taken(Taken {
+            epoch: Epoch::new(u64::MAX),
+            reached: Position::new(9),
+            words: vec![Word(3, 1, 2)],
+            open: vec![(Position::new(8), Flags { settled: true, matched: false })],
+        })),
     ]
 }
 

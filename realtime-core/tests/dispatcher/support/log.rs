@@ -14,7 +14,7 @@ pub struct Logged {
 
 /// Reads a whole log.
 ///
-/// An envelope of version 1 is a version byte, the header's length, the header as JSON, and the
+/// An envelope is a version byte, a byte of flags, the header's length, the header as JSON, and the
 /// payload.
 pub async fn read_log(backplane: &MemoryBackplane) -> Vec<Logged> {
     let entries = backplane.range(Position::START, usize::MAX).await.unwrap();
@@ -22,7 +22,7 @@ pub async fn read_log(backplane: &MemoryBackplane) -> Vec<Logged> {
         .into_iter()
         .map(|entry| {
             let record = entry.record.bytes();
-            assert_eq!(record[0], 1);
+            assert!([1, 3].contains(&record[0]), "versions with the same header");
             let end = 6 + u32::from_be_bytes(record[2..6].try_into().unwrap()) as usize;
             let header: Value = serde_json::from_slice(&record[6..end]).unwrap();
             Logged { position: entry.position.get(), kind: header["kind"].clone(), payload: record.slice(end..) }

@@ -14,6 +14,7 @@ mod guest;
 mod log;
 mod online;
 mod provider;
+mod sinks;
 
 pub use client::{Client, Message, Wire};
 pub use codec::{LineCodec, parse, take_all};
@@ -24,3 +25,4 @@ pub use provider::{CoreProvider, foreign, note, refused, runtime};
 pub use realtime_testkit::{
     AppendFault, DEADLINE, FaultyBackplane, FaultyDirectory, SeededRng, UpdateFault, eventually, in_time,
 };
+pub use sinks::{Fault, NodeWithSink, Nodes, Sink, pass};

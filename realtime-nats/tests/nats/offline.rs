@@ -1,0 +1,3 @@
+use crate::server::Server;
+
+realtime_testkit::broker_tests!(Server; offline);
