@@ -197,7 +197,7 @@ impl Body {
             self,
             Self::Explain(_)
                 | Self::Explained(_)
-            Self::Decided(_)
+                | Self::Decided(_)
                 | Self::Probe { .. }
                 | Self::Received(_)
                 | Self::Refresh(_)
