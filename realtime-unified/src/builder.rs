@@ -3,8 +3,7 @@ use std::time::Duration;
 
 use realtime_core::spi::{
     Admission, Backplane, CONNECTION_LIVES, CursorSecret, DECISION_TIMEOUT, Directory, Log, MAX_REVOCATIONS,
-    OfflineWorker, Publisher,
-    Runtime, States,
+    OfflineWorker, Publisher, Runtime, States,
 };
 use realtime_core::{
     Anonymous, Authenticator, Capabilities, DenyRooms, Drain, Error, LifecycleHook, MemoryBackplane, MemoryDirectory,

@@ -182,9 +182,7 @@ impl Record {
     pub fn size(&self) -> usize {
         let more = match &self.body {
             Body::Decided(checkpoint) => checkpoint.size(),
-            _ => self
-                .sent()
-                .map_or(0, |event| event.payload().size() + event.trace().map_or(0, TraceContext::size)),
+            _ => self.sent().map_or(0, |event| event.payload().size() + event.trace().map_or(0, TraceContext::size)),
         };
         RECORD_BYTES + more
     }

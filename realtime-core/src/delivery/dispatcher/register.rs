@@ -21,6 +21,7 @@ use crate::values::connection::{ConnectionId, ConnectionInfo};
 use crate::values::cursor::Cursor;
 use crate::values::event::Event;
 use crate::values::node::NodeId;
+use crate::values::position::Position;
 use crate::values::stamp::AtomicStamp;
 use crate::values::stats::add;
 

@@ -1,8 +1,8 @@
 use super::*;
-use crate::values::explanation::Explained;
-use crate::values::fate::{Acknowledgement, DropReason, Fate, Mismatch, Unknown};
 use crate::log::offline::checkpoint::{Flags, Word};
 use crate::values::cursor::Epoch;
+use crate::values::explanation::Explained;
+use crate::values::fate::{Acknowledgement, DropReason, Fate, Mismatch, Unknown};
 use crate::values::inbound::InboundPayload;
 use crate::values::node::NodeInfo;
 
