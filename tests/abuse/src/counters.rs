@@ -32,7 +32,7 @@ impl Counters {
             let labels = series.strip_prefix(name);
             labels.is_some_and(|labels| (labels.is_empty() || labels.starts_with('{')) && labels.contains(label))
         };
-        self.0.iter().filter(|(series, _)| is_meant(series)).map(|(_, value)| value).sum()
+        self.0.iter().filter(|(series, _)| is_meant(series)).map(|(_, value)| value).sum::<f64>() + 0.0
     }
 }
 
