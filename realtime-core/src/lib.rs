@@ -56,6 +56,7 @@ pub use values::handler_error::HandlerError;
 pub use values::health::Health;
 pub use values::identity::Identity;
 pub use values::inbound::{Inbound, InboundKind, InboundPayload};
+pub use values::inbound_rate::InboundRate;
 pub use values::log_size::LogSize;
 pub use values::log_stats::LogStats;
 pub use values::node::{NodeId, NodeInfo};

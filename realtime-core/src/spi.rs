@@ -8,6 +8,7 @@
 //! - A backplane implements [`Backplane`] over its own log; a directory implements [`Directory`].
 
 pub use crate::admission::limits::{Admission, PROBE_TIMEOUT, Ticket};
+pub use crate::admission::tenants::Tenants;
 pub use crate::delivery::asks::MAX_OPEN_ASKS;
 pub use crate::delivery::dispatched::Dispatched;
 pub use crate::delivery::dispatcher::{Admitted, Dispatcher, RefusedClient};
@@ -19,6 +20,7 @@ pub use crate::delivery::registration::Registration;
 pub use crate::delivery::sink::Link;
 pub use crate::delivery::window::Window;
 pub use crate::inbound::inbox::Inbox;
+pub use crate::inbound::meter::{Meter, MeterCalls};
 pub use crate::log::backoff::Backoff;
 pub use crate::log::backplane::{AppendError, AppendResult, Appended, Backplane, Entry, LogState, Tail};
 pub use crate::log::directory::{Directory, DirectoryChange, Incarnation};
@@ -37,7 +39,7 @@ pub use crate::traits::codec::{Codec, Frame};
 pub use crate::traits::handler::FnHandler;
 pub use crate::traits::outgoing::Sends;
 pub use crate::traits::outlet::{Outlet, SessionOutlet};
-pub use crate::traits::runtime::{DECISION_TIMEOUT, MAX_REVOCATIONS, Runtime};
+pub use crate::traits::runtime::{DECISION_TIMEOUT, MAX_REVOCATIONS, MAX_TOKEN_BYTES, MAX_WAITING_REFRESHES, Runtime};
 pub use crate::values::config::DispatcherConfig;
 pub use crate::values::cursor::{Cursor, CursorError, Epoch, Life, Mark};
 pub use crate::values::cursor_key::{CursorKey, CursorKeyError};
@@ -50,4 +52,4 @@ pub use crate::values::random::random_between;
 pub use crate::values::revocation::Revocation;
 pub use crate::values::stamp::{AtomicStamp, Stamp};
 pub use crate::values::states::States;
-pub use crate::values::subprotocols::{SubprotocolError, Subprotocols};
+pub use crate::values::subprotocols::{MAX_SUBPROTOCOLS, SubprotocolError, Subprotocols};

@@ -6,7 +6,7 @@ use realtime_http::spi::check_paths;
 use realtime_http::{Origins, TrustedProxies};
 
 use crate::engine::settings::Window;
-use crate::engine::settings::{Bounds, EngineConfig, Heartbeat};
+use crate::engine::settings::{Allowance, Bounds, EngineConfig, Heartbeat};
 
 /// The provider's name, unless it is [`named`](crate::SocketIoProvider::named) otherwise.
 pub(crate) const NAME: &str = "socket";
@@ -29,6 +29,8 @@ pub struct SocketIoConfig {
     pub(crate) connect_timeout: Duration,
     pub(crate) unconnected_sessions: usize,
     pub(crate) unconnected_sessions_per_address: usize,
+    pub(crate) unconnected_packets: usize,
+    pub(crate) unconnected_bytes: usize,
     pub(crate) trusted_proxies: TrustedProxies,
     pub(crate) max_message_bytes: usize,
     pub(crate) max_attachments: usize,
@@ -51,6 +53,8 @@ impl Default for SocketIoConfig {
             connect_timeout: Duration::from_secs(30),
             unconnected_sessions: 1000,
             unconnected_sessions_per_address: 100,
+            unconnected_packets: Allowance::default().packets,
+            unconnected_bytes: Allowance::default().bytes,
             trusted_proxies: TrustedProxies::none(),
             max_message_bytes: 1024 * 1024,
             max_attachments: 64,
@@ -139,6 +143,13 @@ setters! {
         /// It does not hold for clients on the same host, and for those of a proxy in
         /// [`trusted_proxies`](Self::with_trusted_proxies) that names nobody.
         with_unconnected_sessions_per_address(unconnected_sessions_per_address: usize);
+        /// Sets how many packets a session may send while it is connected to no namespace; default
+        /// 16. With more it is closed (`flood`), since Socket.IO reads them before the client is
+        /// authenticated.
+        with_unconnected_packets(unconnected_packets: usize);
+        /// Sets how many bytes such a session may send; default 16 KiB. Raise it for clients with a
+        /// larger `auth`.
+        with_unconnected_bytes(unconnected_bytes: usize);
         /// Sets the reverse proxies that are trusted to report a client's address; default none.
         /// Without it all clients of a proxy on another host count as one address.
         with_trusted_proxies(trusted_proxies: TrustedProxies);
@@ -164,6 +175,8 @@ impl SocketIoConfig {
 
     pub(crate) fn dispatcher(&self) -> DispatcherConfig {
         DispatcherConfig::new(self.name, self.capabilities(), self.delivery)
+            .with_max_message_bytes(self.max_message_bytes)
+            .with_session_meters()
     }
 
     /// Rejects what cannot work.
@@ -179,6 +192,8 @@ impl SocketIoConfig {
         dispatcher.check_field("ping_interval", !self.ping_interval.is_zero())?;
         dispatcher.check_field("ping_timeout", !self.ping_timeout.is_zero())?;
         dispatcher.check_field("connect_timeout", !self.connect_timeout.is_zero())?;
+        dispatcher.check_field("unconnected_packets", self.unconnected_packets > 0)?;
+        dispatcher.check_field("unconnected_bytes", self.unconnected_bytes > 0)?;
         dispatcher.check_field("max_message_bytes", self.max_message_bytes > 0)?;
         dispatcher.check_field("max_depth", self.max_depth > 0)
     }
@@ -210,6 +225,7 @@ impl SocketIoConfig {
                 sessions: self.unconnected_sessions,
                 sessions_per_address: self.unconnected_sessions_per_address,
                 connect_timeout: self.connect_timeout,
+                allowance: Allowance { packets: self.unconnected_packets, bytes: self.unconnected_bytes },
             },
             proxies: self.trusted_proxies.clone(),
             max_message: self.max_message_bytes,

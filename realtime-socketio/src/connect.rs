@@ -26,6 +26,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use realtime_core::spi::{Meter, MeterCalls};
 use realtime_core::{Refusal, RefusalKind};
 use socketioxide::handler::{ConnectHandler, DisconnectHandler, Value};
 use socketioxide::socket::{DisconnectReason, Socket};
@@ -49,6 +50,9 @@ pub(crate) trait Acceptor: Send + Sync + 'static {
     /// Counts and logs a refusal that was decided elsewhere, with the client's address if it is
     /// known.
     fn report(&self, refusal: Refusal, client: Option<IpAddr>);
+
+    /// Returns a meter for a session by the rate of its client; none if there is no rate.
+    fn meter(&self, calls: MeterCalls) -> Option<Arc<Meter>>;
 }
 
 /// Rejection of a connection.

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use realtime_core::spi::{Dispatcher, RefusedClient, Registration, Stamp, Take, check_depth, replace_lone_surrogates};
+use realtime_core::spi::{
+    Dispatcher, Meter, MeterCalls, RefusedClient, Registration, Stamp, Take, check_depth, replace_lone_surrogates,
+};
 use realtime_core::{CloseReason, ConnectRequest, HandlerError, Inbound, InboundPayload, Refusal, RefusalKind};
 use realtime_http::TrustedProxies;
 use realtime_http::spi::{ConnectQuery, ROOM_PARAMETERS};
@@ -79,6 +81,10 @@ impl Acceptor for Gate {
 
     fn report(&self, refusal: Refusal, client: Option<IpAddr>) {
         self.dispatcher.refuse(refusal, RefusedClient::at(client));
+    }
+
+    fn meter(&self, calls: MeterCalls) -> Option<Arc<Meter>> {
+        self.dispatcher.session_meter(calls)
     }
 }
 
@@ -278,7 +284,9 @@ impl EventSink for InboundHalf {
         let read = answer.map_err(|error| error.to_string());
         match read.and_then(|answer| answer.check(self.max_depth).map_err(refused).map(|()| answer)) {
             Ok(answer) => {
-                let _awaited = self.registration.answer(ask, payload(answer));
+                if self.registration.answer(ask, payload(answer)) {
+                    self.session.upgrade().into_iter().for_each(|session| session.give_back());
+                }
             }
             Err(error) => {
                 tracing::debug!(error, "an answer could not be read");
@@ -292,7 +300,7 @@ impl EventSink for InboundHalf {
     }
 
     fn is_full(&self) -> bool {
-        self.registration.is_closed() || self.registration.inbox().is_paused()
+        self.registration.is_closed() || self.registration.is_paused()
     }
 }
 
@@ -303,9 +311,10 @@ impl InboundHalf {
         // never on a closed connection.
         if !has_room && !self.registration.is_closed() {
             let (session, registration) = (Weak::clone(&self.session), Arc::downgrade(&self.registration));
-            self.registration.inbox().on_room(move || {
+            self.registration.on_room(move || {
                 if let (Some(session), Some(registration)) = (session.upgrade(), registration.upgrade())
                     && !registration.is_closed()
+                    && !registration.is_paused()
                 {
                     session.resume();
                 }
@@ -327,6 +336,7 @@ fn reason_of(end: Disconnected) -> CloseReason {
         Some(Cause::Heartbeat) => return CloseReason::HEARTBEAT,
         Some(Cause::Lost) => return CloseReason::CONNECTION_LOST,
         Some(Cause::Malformed) => return CloseReason::PROTOCOL_ERROR,
+        Some(Cause::RateLimited) => return CloseReason::RATE_LIMITED,
         Some(Cause::TooLarge) => return CloseReason::TOO_LARGE,
         Some(Cause::WriteStall) => return CloseReason::WRITE_STALL,
         None => {}
@@ -348,6 +358,7 @@ fn reason_of(end: Disconnected) -> CloseReason {
 fn fault_of(reason: &CloseReason) -> Option<&'static str> {
     match reason {
         reason if *reason == CloseReason::PROTOCOL_ERROR => Some("protocol_error"),
+        reason if *reason == CloseReason::RATE_LIMITED => Some("rate_limited"),
         reason if *reason == CloseReason::TOO_LARGE => Some("too_large"),
         _ => None,
     }

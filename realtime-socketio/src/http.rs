@@ -105,6 +105,7 @@ fn with_error_body(response: Response) -> Response {
     }
     let (code, message) = match status {
         StatusCode::PAYLOAD_TOO_LARGE => ("too_large", "the request is larger than allowed"),
+        StatusCode::TOO_MANY_REQUESTS => ("rate_limited", "more messages per second than allowed"),
         status if status.is_server_error() => (RefusalKind::Internal.code(), "internal error"),
         _ => (RefusalKind::BadRequest.code(), "not a request of Engine.IO, or its session is closed"),
     };

@@ -53,7 +53,12 @@ impl Server {
             .with_adapter::<DirectAdapter>(main.clone())
             .build_with_inner_svc(NotFound);
         let reporter = Arc::clone(&acceptor);
-        let sessions = Arc::new(Sessions::new(config.bounds, move |refusal, client| reporter.report(refusal, client)));
+        let meters = Arc::clone(&acceptor);
+        let sessions = Arc::new(Sessions::new(
+            config.bounds,
+            move |refusal, client| reporter.report(refusal, client),
+            move |calls| meters.meter(calls),
+        ));
         let connect = Connect {
             acceptor,
             main,
@@ -113,6 +118,7 @@ mod tests {
     use http::Request;
     use http_body_util::BodyExt;
     use realtime_core::Refusal;
+    use realtime_core::spi::{Meter, MeterCalls};
     use tower_service::Service;
 
     struct RejectAll;
@@ -124,6 +130,10 @@ mod tests {
         }
 
         fn report(&self, _: Refusal, _: Option<IpAddr>) {}
+
+        fn meter(&self, _: MeterCalls) -> Option<Arc<Meter>> {
+            None
+        }
     }
 
     fn server(sessions: usize) -> Server {

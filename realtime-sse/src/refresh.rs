@@ -11,15 +11,13 @@ use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, post};
-use realtime_core::spi::{Dispatched, RefusedClient};
+use realtime_core::spi::{Dispatched, MAX_TOKEN_BYTES, RefusedClient};
 use realtime_core::{ConnectRequest, Refreshed, Refusal};
 use realtime_http::spi::{method_response, refusal_response};
 use serde_json::Value;
 
 use crate::provider::SseProvider;
 
-/// The most bytes of a request's body: a token, and an id.
-const MAX_BODY_BYTES: usize = 16 * 1024;
 /// The methods of the route.
 const METHODS: &str = "POST, OPTIONS";
 
@@ -60,7 +58,8 @@ impl SseProvider {
         origins.check(parts).map_err(refuse)?;
         let seen = origins.without_foreign_cookies(parts);
         let request = ConnectRequest::new(dispatcher.config().provider(), &seen).with_address(address);
-        let body = read(body).await.map_err(refuse)?;
+        let max_token_bytes = dispatcher.runtime().map_or(MAX_TOKEN_BYTES, |runtime| runtime.max_token_bytes);
+        let body = read(body, max_token_bytes.saturating_mul(2)).await.map_err(refuse)?;
         let text = |name: &str| {
             let named = body.get(name).and_then(Value::as_str).map(str::to_owned);
             named.or_else(|| request.query(name).map(Into::into))
@@ -73,10 +72,11 @@ impl SseProvider {
     }
 }
 
-/// Reads a body: a JSON object, or nothing.
-async fn read(body: Body) -> Result<Value, Refusal> {
-    let bytes = to_bytes(body, MAX_BODY_BYTES).await;
-    let bytes = bytes.map_err(|_| Refusal::bad_request(format!("a body has {MAX_BODY_BYTES} bytes at most")))?;
+/// Reads a body of up to `most` bytes, a token and an id: a JSON object, or nothing.
+async fn read(body: Body, most: usize) -> Result<Value, Refusal> {
+    let bytes = to_bytes(body, most).await;
+    let too_large = || Refusal::bad_request(format!("a body has {most} bytes at most"));
+    let bytes = bytes.map_err(|_| too_large().with_setting("max_token_bytes"))?;
     if bytes.is_empty() {
         return Ok(Value::Null);
     }

@@ -3,11 +3,12 @@ use std::time::Duration;
 
 use realtime_core::spi::{
     Admission, Backplane, CONNECTION_LIVES, CursorSecret, DECISION_TIMEOUT, Directory, Log, MAX_REVOCATIONS,
-    OfflineWorker, Publisher, Runtime, States,
+    MAX_TOKEN_BYTES, MAX_WAITING_REFRESHES, OfflineWorker, Publisher, Runtime, States,
 };
 use realtime_core::{
-    Anonymous, Authenticator, Capabilities, DenyRooms, Drain, Error, LifecycleHook, MemoryBackplane, MemoryDirectory,
-    NodeId, NodeInfo, OfflineConfig, OfflineSink, Propagator, RealtimeProvider, Result, RoomPolicy, Router,
+    Anonymous, Authenticator, Capabilities, DenyRooms, Drain, Error, InboundRate, LifecycleHook, MemoryBackplane,
+    MemoryDirectory, NodeId, NodeInfo, OfflineConfig, OfflineSink, Propagator, RealtimeProvider, Result, RoomPolicy,
+    Router,
 };
 use realtime_http::{HttpProvider, Origins};
 
@@ -45,6 +46,9 @@ pub struct NotificationServiceBuilder {
     max_revocations: Option<usize>,
     connection_lives: Option<usize>,
     propagator: Option<Arc<dyn Propagator>>,
+    max_token_bytes: Option<usize>,
+    waiting_refreshes: Option<usize>,
+    inbound_per_tenant: Option<InboundRate>,
 }
 
 impl NotificationService {
@@ -169,6 +173,29 @@ impl NotificationServiceBuilder {
         self
     }
 
+    /// Sets the longest token in a refresh, in bytes; default 8 KiB. The body of a request for one
+    /// may have twice as many. Longer ones are rejected. Zero is rejected.
+    pub fn max_token_bytes(mut self, bytes: usize) -> Self {
+        self.max_token_bytes = Some(bytes);
+        self
+    }
+
+    /// Sets how many refreshes wait for other nodes at a time; default 1,000. One more is rejected
+    /// with 503. Zero is rejected.
+    pub fn waiting_refreshes(mut self, most: usize) -> Self {
+        self.waiting_refreshes = Some(most);
+        self
+    }
+
+    /// Sets the rate at which messages and bytes are taken from all clients of one tenant together,
+    /// on this node and over all providers; default 20,000 and 64 MiB per second
+    /// ([`InboundRate::of_tenant`]). While a tenant sends more, its clients are read more slowly,
+    /// each in its turn, and no other tenant's. Clients without a tenant have no such bound.
+    pub fn inbound_per_tenant(mut self, rate: InboundRate) -> Self {
+        self.inbound_per_tenant = Some(rate);
+        self
+    }
+
     /// Sets the log and what connects this node to others; default: one node, in memory.
     pub fn backplane(mut self, backplane: impl Backplane) -> Self {
         self.backplane = Some(Arc::new(backplane));
@@ -277,6 +304,9 @@ impl NotificationServiceBuilder {
         runtime.max_event_bytes = self.max_event_bytes.unwrap_or(MAX_EVENT_BYTES);
         runtime.decision_timeout = self.decision_timeout.unwrap_or(DECISION_TIMEOUT);
         runtime.max_revocations = self.max_revocations.unwrap_or(MAX_REVOCATIONS);
+        runtime.max_token_bytes = self.max_token_bytes.unwrap_or(MAX_TOKEN_BYTES);
+        runtime.max_waiting_refreshes = self.waiting_refreshes.unwrap_or(MAX_WAITING_REFRESHES);
+        runtime = runtime.with_inbound_per_tenant(self.inbound_per_tenant.unwrap_or_else(InboundRate::of_tenant));
         runtime.cursor_secret = cursor_secret;
         let origins = self.origins.unwrap_or_default();
         // Before the log is read: it has to note what is in it for users.
@@ -301,11 +331,14 @@ impl NotificationServiceBuilder {
             ("connections_per_user", self.connections_per_user == Some(0)),
             ("max_event_bytes", self.max_event_bytes == Some(0)),
             ("revocations", self.max_revocations == Some(0)),
+            ("max_token_bytes", self.max_token_bytes == Some(0)),
+            ("waiting_refreshes", self.waiting_refreshes == Some(0)),
         ] {
             if is_zero {
                 return Err(Error::Config(format!("{field} is zero")));
             }
         }
+        self.inbound_per_tenant.map_or(Ok(()), |rate| rate.check("inbound_per_tenant"))?;
         self.tickets.as_ref().map_or(Ok(()), TicketConfig::check)
     }
 }

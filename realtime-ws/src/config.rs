@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use realtime_core::spi::{DEFAULT_MAX_DEPTH, DispatcherConfig};
+use realtime_core::spi::{DEFAULT_MAX_DEPTH, DispatcherConfig, MAX_SUBPROTOCOLS};
 use realtime_core::{Capabilities, DeliveryConfig, Result, delivery_setters, setters};
 use realtime_http::spi::check_paths;
 use realtime_http::{Origins, TrustedProxies};
@@ -23,6 +23,7 @@ pub struct WsConfig {
     pub(crate) read_buffer_bytes: usize,
     pub(crate) trusted_proxies: TrustedProxies,
     pub(crate) subprotocols: Vec<String>,
+    pub(crate) max_subprotocols: usize,
     pub(crate) close_timeout: Duration,
     pub(crate) traceparent: bool,
 }
@@ -41,6 +42,7 @@ impl Default for WsConfig {
             read_buffer_bytes: 4 * 1024,
             trusted_proxies: TrustedProxies::none(),
             subprotocols: Vec::new(),
+            max_subprotocols: MAX_SUBPROTOCOLS,
             close_timeout: Duration::from_secs(5),
             traceparent: false,
         }
@@ -102,6 +104,9 @@ setters! {
         /// Sets how deep arrays and objects in an envelope may be nested, itself included; default
         /// 64. Deeper ones are an error.
         with_max_depth(max_depth: usize);
+        /// Sets how many subprotocols a client may offer, `bearer` and its token among them;
+        /// default 32. With more the handshake is answered with 400.
+        with_max_subprotocols(max_subprotocols: usize);
         /// Sets how many bytes one read asks for; default 4 KiB, from 256 bytes to 16 KiB.
         ///
         /// A connection holds them only while a part of a message has arrived: an idle one has no
@@ -158,10 +163,12 @@ impl WsConfig {
         dispatcher.check_field("pong_timeout", !self.pong_timeout.is_zero())?;
         dispatcher.check_field("close_timeout", !self.close_timeout.is_zero())?;
         dispatcher.check_field("max_message_bytes", self.max_message_bytes > 0)?;
+        dispatcher.check_field("max_subprotocols", self.max_subprotocols > 0)?;
         dispatcher.check_field("max_depth", self.max_depth > 0)
     }
 
     pub(crate) fn dispatcher(&self) -> DispatcherConfig {
         DispatcherConfig::new(self.name, Self::capabilities(), self.delivery)
+            .with_max_message_bytes(self.max_message_bytes)
     }
 }

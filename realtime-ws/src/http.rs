@@ -21,6 +21,7 @@ use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
 use tracing::Instrument;
 
+use crate::config::WsConfig;
 use crate::provider::{Shared, WsProvider};
 use crate::session::Session;
 
@@ -71,7 +72,7 @@ impl WsProvider {
     fn handshake(&self, request: Request) -> Result<Handshake, InvalidHandshake> {
         let (parts, body) = request.into_parts();
         let address = self.config().trusted_proxies.client(&parts);
-        let handshake = Handshake::of(Request::from_parts(parts, body), &self.config().subprotocols);
+        let handshake = Handshake::of(Request::from_parts(parts, body), self.config());
         if let Err(invalid) = &handshake {
             self.shared().dispatcher.refuse(invalid.refusal(), RefusedClient::at(address));
         }
@@ -138,7 +139,7 @@ struct InvalidHandshake {
 
 impl Handshake {
     /// Checks everything but the user.
-    fn of(request: Request, subprotocols: &[String]) -> Result<Self, InvalidHandshake> {
+    fn of(request: Request, config: &WsConfig) -> Result<Self, InvalidHandshake> {
         let (mut parts, _) = request.into_parts();
         if parts.method != Method::GET {
             return Err(InvalidHandshake::new(StatusCode::METHOD_NOT_ALLOWED, "a websocket is requested with GET"));
@@ -154,7 +155,7 @@ impl Handshake {
             return Err(InvalidHandshake::new(StatusCode::BAD_REQUEST, "this connection cannot become a websocket"));
         };
         let (parts, ()) = request.into_parts();
-        if let Some(subprotocol) = subprotocol(&parts, subprotocols)? {
+        if let Some(subprotocol) = subprotocol(&parts, config)? {
             response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, subprotocol);
         }
         Ok(Self { parts, stream, response })
@@ -208,8 +209,9 @@ impl From<Error> for InvalidHandshake {
 
 /// Returns the subprotocol to answer: the first of the client's that is spoken here (RFC 6455
 /// §4.2.2), or `bearer`, which carried a token.
-fn subprotocol(parts: &Parts, spoken: &[String]) -> Result<Option<HeaderValue>, InvalidHandshake> {
+fn subprotocol(parts: &Parts, config: &WsConfig) -> Result<Option<HeaderValue>, InvalidHandshake> {
     let malformed = |error: SubprotocolError| InvalidHandshake::new(StatusCode::BAD_REQUEST, error.to_string());
-    let answer = Subprotocols::read(&parts.headers).and_then(|offered| offered.answer(spoken)).map_err(malformed)?;
+    let offered = Subprotocols::read_up_to(&parts.headers, config.max_subprotocols);
+    let answer = offered.and_then(|offered| offered.answer(&config.subprotocols)).map_err(malformed)?;
     Ok(answer.and_then(|answer| HeaderValue::from_str(answer).ok()))
 }

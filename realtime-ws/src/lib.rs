@@ -12,6 +12,7 @@ mod codec;
 mod config;
 mod deadline;
 mod decode;
+mod fragments;
 #[doc(hidden)]
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;

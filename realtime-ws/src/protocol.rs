@@ -8,6 +8,8 @@ use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::error::CapacityError;
 use tokio_tungstenite::tungstenite::protocol::{Message, Role, WebSocketConfig, WebSocketContext};
 
+use crate::fragments::Fragments;
+
 /// The reader of the client's messages.
 ///
 /// tungstenite does the work; its state exists only while a message is being received, so that an
@@ -26,6 +28,7 @@ pub(crate) struct Protocol {
     open: usize,
     /// `true` if the context needs more input.
     starved: bool,
+    fragments: Fragments,
 }
 
 /// The smallest header of a frame from a client, in bytes: two and the mask (RFC 6455 §5.2).
@@ -37,15 +40,30 @@ const FRAGMENTS_ROOM: usize = 64 * 1024;
 
 impl Protocol {
     pub(crate) fn new() -> Self {
-        Self { context: None, input: Vec::new(), at: 0, fed: 0, used: 0, open: 0, starved: true }
+        Self {
+            context: None,
+            input: Vec::new(),
+            at: 0,
+            fed: 0,
+            used: 0,
+            open: 0,
+            starved: true,
+            fragments: Fragments::default(),
+        }
     }
 
     /// Adds input; only after [`Protocol::next`] has returned `None`.
     pub(crate) fn feed(&mut self, bytes: &[u8]) {
         debug_assert!(self.at == self.input.len(), "input is added only after the last one has been consumed");
         self.input = bytes.to_vec();
+        self.fragments.count(bytes);
         self.at = 0;
         self.starved = false;
+    }
+
+    /// Returns the number of small fragments in the input since the last call.
+    pub(crate) fn take_fragments(&mut self) -> u32 {
+        self.fragments.take()
     }
 
     /// Returns whether [`Protocol::next`] needs more input.

@@ -63,17 +63,22 @@ async fn run() -> Result<(), Box<dyn Error>> {
     args.check()?;
     let tls = args.tls()?;
     let window = WindowConfig::default().with_records(args.window);
+    let limits = args.limits();
     let mut builder = args.with_log(NotificationService::builder()).await?;
     if let Some(name) = &args.node {
         builder = builder.node_name(name);
     }
     let service = handlers::register(builder)
         .provider(SseProvider::new(SseConfig::default().with_room_delivery(RoomDelivery::Members).with_window(window)))
-        .provider(WsProvider::new(WsConfig::default().with_window(window)))
+        .provider(WsProvider::new(WsConfig::default().with_window(window).with_limits(limits)))
         .provider(SocketIoProvider::new(
             // Short, so that a client that waits at its user's limit sees the timeout.
-            SocketIoConfig::default().with_window(window).with_connect_timeout(Duration::from_secs(10)),
+            SocketIoConfig::default()
+                .with_window(window)
+                .with_limits(limits)
+                .with_connect_timeout(Duration::from_secs(10)),
         ))
+        .inbound_per_tenant(args.tenant_rate())
         .authenticator(auth::from_query(args.token_life()))
         .room_policy(AllowRooms)
         .build()

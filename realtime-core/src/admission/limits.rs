@@ -3,9 +3,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use crate::admission::by_tenant::{ByTenant, OfTenant};
+use crate::admission::slots::{NodeSlots, Slots};
 use crate::values::config::Limits;
 use crate::values::identity::Identity;
 use crate::values::member::Member;
@@ -29,8 +31,13 @@ pub struct Admission {
     setting: &'static str,
     /// `true` if the limit of a provider may raise the user's.
     is_default: bool,
-    /// Shared by the workers of all connections: as many handlers run as there may be connections.
-    handlers: Arc<Semaphore>,
+    /// Shared by the workers of all connections.
+    handlers: Arc<NodeSlots>,
+    /// The handlers of one user; `None` for as many as connections.
+    handlers_of_user: Option<usize>,
+    handlers_of_tenant: usize,
+    /// Shared by the workers of a tenant's connections.
+    of_tenants: Arc<ByTenant<Slots>>,
     /// Check and insert are one critical section, so that no race admits one too many.
     counts: Mutex<Counts>,
 }
@@ -56,9 +63,7 @@ struct OfUser {
 /// The handlers that one user may have running at a time.
 #[derive(Debug)]
 pub(crate) struct HandlerSlots {
-    pub(crate) free: Arc<Semaphore>,
-    /// The number of workers that wait for one.
-    pub(crate) waiting: AtomicUsize,
+    pub(crate) slots: Slots,
     admission: Arc<Admission>,
     owner: Member,
 }
@@ -96,24 +101,28 @@ impl Admission {
     /// Creates the counts for these limits.
     #[must_use]
     pub fn new(limits: Limits) -> Arc<Self> {
-        Self::counting(limits.connections, limits.connections_per_user, "limits.connections_per_user", false)
+        Self::counting(limits, "limits.connections_per_user", false)
     }
 
     /// Creates the counts of each user's slots with all providers of a service on a node: so many,
     /// or 30 if `None`, and then at least as many as with any one of its providers.
     #[must_use]
     pub fn of_service(of_user: Option<usize>) -> Arc<Self> {
-        Self::counting(usize::MAX, of_user.unwrap_or(OF_USER), "connections_per_user", of_user.is_none())
+        let limits = Limits::default().with_connections(usize::MAX);
+        let limits = limits.with_connections_per_user(of_user.unwrap_or(OF_USER));
+        Self::counting(limits, "connections_per_user", of_user.is_none())
     }
 
-    fn counting(most: usize, of_user: usize, setting: &'static str, is_default: bool) -> Arc<Self> {
-        let handlers = Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
+    fn counting(limits: Limits, setting: &'static str, is_default: bool) -> Arc<Self> {
         Arc::new(Self {
-            most,
-            of_user: AtomicUsize::new(of_user),
+            most: limits.connections,
+            of_user: AtomicUsize::new(limits.connections_per_user),
             setting,
             is_default,
-            handlers,
+            handlers: NodeSlots::new(limits.handlers()),
+            handlers_of_user: limits.handlers_per_user,
+            handlers_of_tenant: limits.handlers_per_tenant(),
+            of_tenants: ByTenant::new(),
             counts: Mutex::default(),
         })
     }
@@ -239,11 +248,16 @@ impl Admission {
         let mut counts = self.lock();
         let user = counts.users.entry(owner.clone()).or_default();
         user.slots.upgrade().unwrap_or_else(|| {
-            let slots =
-                Arc::new(HandlerSlots::new(self.of_user.load(Ordering::Relaxed), Arc::clone(self), owner.clone()));
+            let most = self.handlers_of_user.unwrap_or_else(|| self.of_user.load(Ordering::Relaxed));
+            let slots = Arc::new(HandlerSlots::new(most, Arc::clone(self), owner.clone()));
             user.slots = Arc::downgrade(&slots);
             slots
         })
+    }
+
+    /// Returns the number of workers that wait for a handler slot.
+    pub(crate) fn waiting_workers(&self) -> usize {
+        self.handlers.workers.load(Ordering::Relaxed)
     }
 
     /// Forgets a user without counts.
@@ -273,18 +287,26 @@ impl Ticket {
         Self { _of_service: Some(Box::new(of_service)), ..self }
     }
 
-    /// Returns the handler slots that the connection's worker shares with those of the user, and
-    /// with those of the node.
-    pub(crate) fn handler_slots(&self) -> (Option<Arc<HandlerSlots>>, Arc<Semaphore>) {
-        let slots = self.user.as_ref().and_then(|slot| Some(slot.admission.as_ref()?.handler_slots(&slot.owner)));
-        (slots, Arc::clone(&self.node.0.handlers))
+    /// Returns the handler slots of the user, which the workers of its connections share.
+    pub(crate) fn slots_of_user(&self) -> Option<Arc<HandlerSlots>> {
+        self.user.as_ref().and_then(|slot| Some(slot.admission.as_ref()?.handler_slots(&slot.owner)))
+    }
+
+    /// Returns the handler slots of a tenant.
+    pub(crate) fn slots_of_tenant(&self, tenant: &str) -> Arc<OfTenant<Slots>> {
+        let node = &self.node.0;
+        node.of_tenants.of(tenant, || Slots::new(node.handlers_of_tenant))
+    }
+
+    /// Returns the handler slots of the node.
+    pub(crate) fn slots_of_node(&self) -> Arc<NodeSlots> {
+        Arc::clone(&self.node.0.handlers)
     }
 }
 
 impl HandlerSlots {
     fn new(most: usize, admission: Arc<Admission>, owner: Member) -> Self {
-        let free = Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
-        Self { free, waiting: AtomicUsize::new(0), admission, owner }
+        Self { slots: Slots::new(most), admission, owner }
     }
 }
 

@@ -1,77 +1,87 @@
-//! Limits of running handlers: as many of one user's connections at a time as the user may have,
-//! and as many on the node as there may be connections, disconnected ones included.
+//! Limits of running handlers: of one user, of one tenant, and on the node, those of disconnected
+//! connections included.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 
+use crate::admission::by_tenant::OfTenant;
 use crate::admission::limits::{HandlerSlots, Ticket};
+use crate::admission::slots::{NodeSlots, Slots, Waiting};
 
 /// The access of one connection's worker to handler slots.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Work {
     /// `None` for a connection without a user.
     of_user: Option<Arc<HandlerSlots>>,
+    /// `None` for a connection without a tenant.
+    of_tenant: Option<Arc<OfTenant<Slots>>>,
     /// `None` for a connection that has left the hub.
-    of_node: Option<Arc<Semaphore>>,
+    of_node: Option<Arc<NodeSlots>>,
 }
 
-/// A handler slot, of the user and of the node: the right to run handlers, one after the other.
+/// A handler slot, of the user, the tenant and the node: the right to run handlers, one after the
+/// other.
 #[derive(Debug)]
 pub(crate) struct Busy {
     _of_user: Option<OwnedSemaphorePermit>,
+    _of_tenant: Option<OwnedSemaphorePermit>,
     _of_node: OwnedSemaphorePermit,
 }
 
 impl Work {
     /// Creates the access for the connection with this ticket.
-    pub(crate) fn of(ticket: &Ticket) -> Self {
-        let (of_user, of_node) = ticket.handler_slots();
-        Self { of_user, of_node: Some(of_node) }
+    pub(crate) fn of(ticket: &Ticket, tenant: Option<&str>) -> Self {
+        Self {
+            of_user: ticket.slots_of_user(),
+            of_tenant: tenant.map(|tenant| ticket.slots_of_tenant(tenant)),
+            of_node: Some(ticket.slots_of_node()),
+        }
     }
 
-    /// Takes a slot; `None` when too many handlers run, of the user or on the node.
+    /// Takes a slot; `None` when too many handlers run, of the user, the tenant or on the node.
     pub(crate) fn try_begin(&self) -> Option<Busy> {
         let of_user = match &self.of_user {
-            Some(slots) => Some(Arc::clone(&slots.free).try_acquire_owned().ok()?),
+            Some(of_user) => Some(of_user.slots.try_take()?),
             None => None,
         };
-        let of_node = Arc::clone(self.of_node.as_ref()?).try_acquire_owned().ok()?;
-        Some(Busy { _of_user: of_user, _of_node: of_node })
+        let of_tenant = match &self.of_tenant {
+            Some(slots) => Some(slots.try_take()?),
+            None => None,
+        };
+        let of_node = self.of_node.as_ref()?.slots.try_take()?;
+        Some(Busy { _of_user: of_user, _of_tenant: of_tenant, _of_node: of_node })
     }
 
     /// Waits for a slot; `None` when the connection has left the hub.
+    ///
+    /// Those of a tenant wait for the node's with a slot of the tenant's, so that never more of
+    /// them are before another tenant's than may run.
     pub(crate) async fn begin(&self) -> Option<Busy> {
+        let node = self.of_node.as_ref()?;
+        let _waiting = Waiting::new(&node.workers);
         let of_user = match &self.of_user {
-            Some(slots) => {
-                let _waiting = Waiting::new(&slots.waiting);
-                Some(Arc::clone(&slots.free).acquire_owned().await.ok()?)
-            }
+            Some(of_user) => Some(of_user.slots.take().await?),
             None => None,
         };
-        let of_node = Arc::clone(self.of_node.as_ref()?).acquire_owned().await.ok()?;
-        Some(Busy { _of_user: of_user, _of_node: of_node })
+        let of_tenant = match &self.of_tenant {
+            Some(slots) => Some(slots.take().await?),
+            None => None,
+        };
+        let of_node = node.slots.take().await?;
+        Some(Busy { _of_user: of_user, _of_tenant: of_tenant, _of_node: of_node })
     }
 
-    /// Returns whether other workers of the user wait.
+    /// Returns whether other workers wait for a slot that this one has.
     pub(crate) fn is_contended(&self) -> bool {
-        self.of_user.as_ref().is_some_and(|slots| slots.waiting.load(Ordering::Relaxed) > 0)
+        self.of_user.as_ref().is_some_and(|of_user| of_user.slots.is_contended())
+            || self.of_tenant.as_ref().is_some_and(|slots| slots.is_contended())
+            || self.of_node.as_ref().is_some_and(|node| node.slots.is_contended())
     }
 }
 
-/// Counts a waiting worker while it exists.
-struct Waiting<'a>(&'a AtomicUsize);
-
-impl<'a> Waiting<'a> {
-    fn new(count: &'a AtomicUsize) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(count)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+impl std::fmt::Debug for Work {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Work").field("contended", &self.is_contended()).finish_non_exhaustive()
     }
 }

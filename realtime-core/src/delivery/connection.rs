@@ -12,12 +12,14 @@ use crate::delivery::credentials::Credentials;
 use crate::delivery::cuts::InFlight;
 use crate::delivery::outbox::Outbox;
 use crate::inbound::inbox::Inbox;
+use crate::inbound::meter::Meter;
 use crate::log::feed::Wake;
 use crate::traits::codec::Frame;
 use crate::traits::outlet::Outlet;
 use crate::values::close::CloseReason;
 use crate::values::connection::{ConnectionId, ConnectionInfo};
 use crate::values::connection_data::ConnectionData;
+use crate::values::counted::Counted;
 use crate::values::cursor::Epoch;
 use crate::values::position::Position;
 use crate::values::stamp::AtomicStamp;
@@ -38,6 +40,8 @@ pub(crate) struct Connection<F> {
     pub(crate) outbox: Outbox<F>,
     /// Created, with its worker, by the first event from the client.
     pub(crate) inbox: OnceLock<Arc<Inbox>>,
+    /// Created by the first message from the client; `None` in it if there is no rate.
+    pub(crate) meter: OnceLock<Option<Arc<Meter>>>,
     /// Created when the first policy, hook or handler is called for the connection.
     pub(crate) data: OnceLock<ConnectionData>,
     /// Only locked by a take that found something, and at the end.
@@ -74,7 +78,13 @@ pub(crate) struct Lease {
     /// The token that shutdown waits for.
     pub(crate) _task: TaskTrackerToken,
     /// The task that runs the lifecycle hooks and waits for the close reason, if there are any.
-    pub(crate) hooks: Option<oneshot::Sender<CloseReason>>,
+    pub(crate) hooks: Option<oneshot::Sender<Disconnected>>,
+}
+
+/// The end of a connection, for its hooks: it counts as one that still has some to run.
+pub(crate) struct Disconnected {
+    pub(crate) reason: CloseReason,
+    pub(crate) _lingers: Counted,
 }
 
 impl<F: Frame> Connection<F> {
@@ -142,7 +152,8 @@ impl<F: Frame> Connection<F> {
     /// Returns what the worker needs to run handlers.
     pub(crate) fn work(&self) -> Work {
         let lease = self.lease.lock().unwrap_or_else(PoisonError::into_inner);
-        lease.as_ref().map(|lease| Work::of(&lease.ticket)).unwrap_or_default()
+        let tenant = self.info.identity.tenant_name();
+        lease.as_ref().map(|lease| Work::of(&lease.ticket, tenant)).unwrap_or_default()
     }
 }
 

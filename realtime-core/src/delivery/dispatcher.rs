@@ -14,6 +14,7 @@ mod explain;
 mod guard;
 mod handshake;
 mod life;
+mod meter;
 mod owner;
 mod refresh;
 mod register;
@@ -174,6 +175,7 @@ impl<C: Codec> Dispatcher<C> {
             behind: gauges.behind as u64,
             queued_events: gauges.queued_events as u64,
             queued_bytes: gauges.queued_bytes as u64,
+            waiting_handlers: self.admission.waiting_workers() as u64,
             waiting_ms: gauges.waiting.as_millis() as u64,
             window_records: records as u64,
             window_bytes: bytes as u64,

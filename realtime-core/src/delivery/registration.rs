@@ -1,3 +1,5 @@
+mod inbound;
+
 use std::ops::ControlFlow;
 use std::sync::{Arc, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll};
@@ -10,14 +12,12 @@ use crate::delivery::dispatcher::{Admitted, Dispatcher};
 use crate::delivery::outbox::{Mode, Take};
 use crate::delivery::pass::Pass;
 use crate::delivery::window::Read;
-use crate::inbound::inbox::Inbox;
 use crate::traits::codec::{Codec, Frame};
 use crate::traits::outlet::{Outlet, SessionOutlet};
 use crate::values::close::CloseReason;
 use crate::values::connection::{ConnectionId, ConnectionInfo};
 use crate::values::handler_error::HandlerError;
 use crate::values::identity::Identity;
-use crate::values::inbound::{Inbound, InboundPayload};
 use crate::values::name::shorten;
 use crate::values::position::Position;
 use crate::values::stamp::Stamp;
@@ -213,64 +213,10 @@ impl<C: Codec> Registration<C> {
         true
     }
 
-    /// Queues an event from the client for the handlers; `false` asks the session to pause reading
-    /// until [`Registration::poll_room`], or to stop if the connection is to be closed: its events
-    /// are ignored.
-    pub fn receive(&self, inbound: Inbound) -> bool {
-        if self.is_closed() {
-            return false;
-        }
-        self.dispatcher.count_in(inbound.size());
-        self.inbox().push(inbound)
-    }
-
-    /// Ready when reading may resume.
-    pub fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.connection.inbox.get().map_or(Poll::Ready(()), |inbox| inbox.poll_room(cx))
-    }
-
-    /// Returns the connection's queue of inbound events, created with its worker on first use.
-    pub fn inbox(&self) -> &Arc<Inbox> {
-        if let Some(inbox) = self.connection.inbox.get() {
-            return inbox;
-        }
-        let inbox = self.connection.inbox.get_or_init(|| self.dispatcher.start_worker(&self.connection));
-        if self.connection.has_left() {
-            // It was unregistered before it had an inbox: nothing else would end the worker.
-            inbox.abandon();
-        }
-        inbox
-    }
-
-    /// Settles an ask with the client's answer; `false` if no caller waits for it (any more), or
-    /// the connection is to be closed.
-    pub fn answer(&self, ack: u64, payload: InboundPayload) -> bool {
-        if self.is_closed() {
-            return false;
-        }
-        self.dispatcher.count_in(payload.bytes().len());
-        self.dispatcher.answer(ack, self.id(), payload)
-    }
-
-    /// Settles an ask whose answer cannot be read; `false` as with [`Registration::answer`].
-    pub fn answer_unreadable(&self, ack: u64) -> bool {
-        !self.is_closed() && self.dispatcher.answer_unreadable(ack, self.id())
-    }
-
     /// Pushes a frame of the transport's own into the lane of replies; a full lane closes the
     /// connection.
     pub fn push(&self, frame: C::Frame) {
         self.dispatcher.hub().push_side(&self.connection, frame, false, Instant::now());
-    }
-
-    /// Sends the client an error, as the answer to its number if it gave one, in order with the
-    /// answers of the handlers; `false` asks the session to pause reading until
-    /// [`Registration::poll_room`].
-    pub fn reject(&self, error: HandlerError, ack: Option<u64>) -> bool {
-        if self.is_closed() {
-            return false;
-        }
-        self.inbox().push_rejected(error, ack)
     }
 
     /// Sends the client an error ahead of the handlers' answers, because it closes the connection.

@@ -310,7 +310,7 @@ mod tests {
     #[tokio::test]
     async fn reading_pauses_at_the_mark_and_resumes_at_half() {
         let ticket = Admission::new(Limits::default()).admit(&Identity::anonymous()).unwrap();
-        let inbox = Inbox::new(Work::of(&ticket));
+        let inbox = Inbox::new(Work::of(&ticket, None));
         let calls = Arc::new(std::sync::atomic::AtomicUsize::new(0));
         inbox.on_room({
             let calls = Arc::clone(&calls);
@@ -344,7 +344,7 @@ mod tests {
         let error = |inbox: &Inbox| inbox.push_rejected(HandlerError::new("bad", text.clone()), None);
         let adds: [&dyn Fn(&Inbox) -> bool; 2] = [&event, &error];
         for add in adds {
-            let inbox = Inbox::new(Work::of(&ticket));
+            let inbox = Inbox::new(Work::of(&ticket, None));
             assert!(add(&inbox) && add(&inbox) && !inbox.is_paused(), "200 KiB");
             assert!(!add(&inbox) && inbox.is_paused(), "300 KiB");
             let cx = &mut Context::from_waker(std::task::Waker::noop());
@@ -360,9 +360,9 @@ mod tests {
     async fn push_leaves_the_slot_to_the_worker_that_waits() {
         let admission = Admission::new(Limits::default().with_connections_per_user(1));
         let ticket = admission.admit(&Identity::user("ann")).unwrap();
-        let other = Work::of(&ticket);
+        let other = Work::of(&ticket, None);
         let busy = other.try_begin().unwrap();
-        let inbox = Inbox::new(Work::of(&ticket));
+        let inbox = Inbox::new(Work::of(&ticket, None));
         inbox.push(Inbound::new("a", "1"));
         let mut pop = Box::pin(inbox.pop());
         // The task has used up its budget: it does not even ask for the slot.

@@ -22,8 +22,6 @@ use crate::values::token::Token;
 const DIRECTORY_TIMEOUT: Duration = Duration::from_secs(1);
 /// The time for the way to the other node and back, in addition to the authenticator's.
 const WAY: Duration = Duration::from_secs(2);
-/// The most refreshes that wait for other nodes.
-const MOST_WAITING: usize = 1_000;
 
 /// A guard: the refresh waits until it is dropped.
 struct Waiting<'a> {
@@ -39,22 +37,23 @@ impl Drop for Waiting<'_> {
 
 impl Log {
     /// Has the node that has a user's connection refresh its credentials, where the authenticator
-    /// may take this long.
+    /// may take `most`; no more than `most_waiting` wait at a time.
     pub(crate) async fn refresh_elsewhere(
         &self,
         provider: &str,
         connection: ConnectionId,
         identity: &Identity,
         token: &str,
-        most: Duration,
+        (most, most_waiting): (Duration, usize),
     ) -> RefreshOutcome {
         let node = self.find_elsewhere(provider, connection, identity).await?;
         let (request, (answer, answered)) = (EventId::random(), oneshot::channel());
         let refreshes = &self.0.refreshes;
         {
             let mut table = refreshes.table();
-            if table.len() >= MOST_WAITING {
-                return Err(Refusal::new(RefusalKind::Unavailable, "too many refreshes wait for other nodes"));
+            if table.len() >= most_waiting {
+                let text = "too many refreshes wait for other nodes";
+                return Err(Refusal::new(RefusalKind::Unavailable, text).with_setting("waiting_refreshes"));
             }
             table.insert(request, answer);
         }

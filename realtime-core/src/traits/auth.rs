@@ -189,7 +189,8 @@ impl ConnectRequest {
     /// subprotocol, if there is one.
     #[must_use]
     pub fn subprotocol_token(&self) -> Option<&str> {
-        Subprotocols::read(&self.parts.headers).ok()?.token()
+        // The handshake has counted the offers.
+        Subprotocols::read_up_to(&self.parts.headers, usize::MAX).ok()?.token()
     }
 
     /// Returns the trace that the client names in the headers `traceparent` and `tracestate`;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 
 use crate::admission::limits::Admission;
+use crate::admission::tenants::Tenants;
 use crate::log::backplane::Backplane;
 use crate::log::directory::Directory;
 use crate::log::handle::Log;
@@ -18,6 +19,7 @@ use crate::traits::policy::{DenyRooms, RoomPolicy};
 use crate::traits::router::Router;
 use crate::values::cursor_secret::CursorSecret;
 use crate::values::identity::Identity;
+use crate::values::inbound_rate::InboundRate;
 use crate::values::refusal::{Refusal, RefusalKind};
 use crate::values::states::States;
 
@@ -45,10 +47,16 @@ pub struct Runtime {
     pub hooks: Vec<Arc<dyn LifecycleHook>>,
     /// The slots of each user over all providers of the service.
     pub slots: Arc<Admission>,
+    /// The budgets of the tenants, over all providers of the service.
+    pub tenants: Arc<Tenants>,
     /// The largest payload of an event in bytes, in addition to a provider's own limit.
     pub max_event_bytes: usize,
     /// The most tokens that are revoked at a time.
     pub max_revocations: usize,
+    /// The most bytes of a token in a refresh.
+    pub max_token_bytes: usize,
+    /// The most refreshes that wait for other nodes.
+    pub max_waiting_refreshes: usize,
     /// The secret from which the keys of cursors are derived; without one the log has the key.
     pub cursor_secret: Option<CursorSecret>,
     /// The longest time that the authenticator may take, and that the room policy may take for all
@@ -61,6 +69,12 @@ pub const DECISION_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The default of [`Runtime::max_revocations`].
 pub const MAX_REVOCATIONS: usize = 10_000;
+
+/// The default of [`Runtime::max_token_bytes`].
+pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
+
+/// The default of [`Runtime::max_waiting_refreshes`].
+pub const MAX_WAITING_REFRESHES: usize = 1_000;
 
 impl Runtime {
     /// Creates a runtime in memory for anonymous clients, as a start for tests.
@@ -82,8 +96,11 @@ impl Runtime {
             sends: None,
             hooks: Vec::new(),
             slots: Admission::of_service(Some(usize::MAX)),
+            tenants: Tenants::new(InboundRate::unlimited()),
             max_event_bytes: usize::MAX,
             max_revocations: MAX_REVOCATIONS,
+            max_token_bytes: MAX_TOKEN_BYTES,
+            max_waiting_refreshes: MAX_WAITING_REFRESHES,
             cursor_secret: None,
             decision_timeout: DECISION_TIMEOUT,
         }
@@ -168,6 +185,13 @@ impl Runtime {
     #[must_use]
     pub fn with_decision_timeout(mut self, most: Duration) -> Self {
         self.decision_timeout = most;
+        self
+    }
+
+    /// Sets the rate at which messages and bytes are taken from the clients of each tenant.
+    #[must_use]
+    pub fn with_inbound_per_tenant(mut self, rate: InboundRate) -> Self {
+        self.tenants = Tenants::new(rate);
         self
     }
 

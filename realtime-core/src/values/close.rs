@@ -24,6 +24,8 @@ impl CloseReason {
     pub const INVALID_UTF8: Self = Self::fixed(1007, "invalid utf-8", false);
     /// A rule of the application that forbids the connection to go on (1008).
     pub const POLICY: Self = Self::fixed(1008, "policy violation", false);
+    /// More messages or bytes per second than allowed, for longer than the patience (1008).
+    pub const RATE_LIMITED: Self = Self::fixed(1008, "rate_limited", false);
     /// A message larger than allowed (1009).
     pub const TOO_LARGE: Self = Self::fixed(1009, "message too large", false);
     /// A failure on the server (1011).
@@ -90,13 +92,25 @@ impl CloseReason {
     /// connection is no fault, and an application may close a connection for its policy; a flood is
     /// logged as a refusal.
     pub(crate) fn is_fault(&self) -> bool {
-        [Self::INVALID_UTF8, Self::OVERLOADED, Self::PROTOCOL_ERROR, Self::TOO_LARGE, Self::WRITE_STALL].contains(self)
+        let faults = [Self::INVALID_UTF8, Self::OVERLOADED, Self::PROTOCOL_ERROR, Self::TOO_LARGE, Self::WRITE_STALL];
+        faults.contains(self) || self.is_rate_limited()
+    }
+
+    /// Creates [`CloseReason::RATE_LIMITED`] with the rate that was exceeded in its text.
+    pub(crate) fn rate_limited(rate: impl std::fmt::Display) -> Self {
+        Self::new(Self::RATE_LIMITED.code, format!("{}: more than {rate}", Self::RATE_LIMITED.text), false)
+    }
+
+    /// Returns whether the client was closed for its rate, which the code alone does not say.
+    pub(crate) fn is_rate_limited(&self) -> bool {
+        self.code == Self::RATE_LIMITED.code && self.text.starts_with(&*Self::RATE_LIMITED.text)
     }
 
     /// Returns the setting of the server that decides, if there is one.
     pub(crate) fn setting(&self) -> Option<&'static str> {
         match self {
             reason if *reason == Self::OVERLOADED => Some("outbox"),
+            reason if reason.is_rate_limited() => Some("limits.inbound_per_connection"),
             reason if *reason == Self::TOO_LARGE => Some("max_message_bytes"),
             reason if *reason == Self::WRITE_STALL => Some("write_stall"),
             _ => None,

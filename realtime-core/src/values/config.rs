@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use crate::values::capabilities::Capabilities;
 use crate::values::error::{Error, Result};
+use crate::values::inbound_rate::InboundRate;
 
 /// The capacity of a provider on this node. A zero is rejected when the provider is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,30 +10,58 @@ pub struct Limits {
     pub(crate) connections: usize,
     pub(crate) connections_per_user: usize,
     pub(crate) rooms_per_connection: usize,
+    pub(crate) handlers: Option<usize>,
+    pub(crate) handlers_per_user: Option<usize>,
+    pub(crate) handlers_per_tenant: Option<usize>,
+    pub(crate) lingering_hooks: Option<usize>,
+    pub(crate) inbound_per_connection: InboundRate,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections: 100_000, connections_per_user: 10, rooms_per_connection: 100 }
+        Self {
+            connections: 100_000,
+            connections_per_user: 10,
+            rooms_per_connection: 100,
+            handlers: None,
+            handlers_per_user: None,
+            handlers_per_tenant: None,
+            lingering_hooks: None,
+            inbound_per_connection: InboundRate::default(),
+        }
     }
 }
 
 setters! {
     impl Limits {
         /// Sets the number of connections in all; default 100,000. One more is rejected with 503.
-        ///
-        /// As many handlers run at a time, those of closed connections included.
         with_connections(connections: usize);
         /// Sets the number of connections of one user, of one tenant, with one provider; default
         /// 10. A connection above the limit gets a time after which to try again, while the
         /// existing ones are probed and closed if they do not respond.
-        ///
-        /// As many handlers run for one user at a time, those of closed connections included.
         with_connections_per_user(connections_per_user: usize);
         /// Sets the number of rooms that one connection is in because its client named them, when
         /// it connected or later; default 100. One more is rejected. Rooms that the server joins
         /// its user to do not count.
         with_rooms_per_connection(rooms_per_connection: usize);
+        /// Sets how many handlers run at a time, those of closed connections included; default as
+        /// many as [connections](Self::with_connections). Further events wait, those of the
+        /// connection that has waited for longest come first.
+        with_handlers(handlers: impl Into<Option<usize>>);
+        /// Sets how many of them run for one user, of one tenant; default as many as
+        /// [connections](Self::with_connections_per_user).
+        with_handlers_per_user(handlers_per_user: impl Into<Option<usize>>);
+        /// Sets how many of them run for one tenant; default half of [all](Self::with_handlers), so
+        /// that another tenant's always find some.
+        with_handlers_per_tenant(handlers_per_tenant: impl Into<Option<usize>>);
+        /// Sets how many connections that are closed may still have hooks to run, `on_connect` or
+        /// `on_disconnect`; default as many as [connections](Self::with_connections). Beyond, new
+        /// connections are rejected with 503 until some have run.
+        with_lingering_hooks(lingering_hooks: impl Into<Option<usize>>);
+        /// Sets the rate at which messages and bytes are taken from one connection; default 500 and
+        /// 4 MiB per second. A client that sends more is read more slowly, and closed after 30 s of
+        /// it.
+        with_inbound_per_connection(inbound_per_connection: InboundRate);
     }
 }
 
@@ -53,6 +82,36 @@ impl Limits {
     #[must_use]
     pub fn rooms_per_connection(&self) -> usize {
         self.rooms_per_connection
+    }
+
+    /// Returns the number of handlers that run at a time.
+    #[must_use]
+    pub fn handlers(&self) -> usize {
+        self.handlers.unwrap_or(self.connections)
+    }
+
+    /// Returns the number of handlers that run at a time for one user.
+    #[must_use]
+    pub fn handlers_per_user(&self) -> usize {
+        self.handlers_per_user.unwrap_or(self.connections_per_user)
+    }
+
+    /// Returns the number of handlers that run at a time for one tenant.
+    #[must_use]
+    pub fn handlers_per_tenant(&self) -> usize {
+        self.handlers_per_tenant.unwrap_or((self.handlers() / 2).max(1))
+    }
+
+    /// Returns the number of closed connections that may still have hooks to run.
+    #[must_use]
+    pub fn lingering_hooks(&self) -> usize {
+        self.lingering_hooks.unwrap_or(self.connections)
+    }
+
+    /// Returns the rate at which messages and bytes are taken from one connection.
+    #[must_use]
+    pub fn inbound_per_connection(&self) -> InboundRate {
+        self.inbound_per_connection
     }
 }
 
@@ -238,13 +297,32 @@ pub struct DispatcherConfig {
     pub(crate) capabilities: Capabilities,
     pub(crate) delivery: DeliveryConfig,
     pub(crate) room_delivery: RoomDelivery,
+    pub(crate) max_message_bytes: usize,
+    pub(crate) meters_sessions: bool,
 }
 
 impl DispatcherConfig {
     /// Creates the configuration of a provider of this name; sends to a room reach its members.
     #[must_use]
     pub fn new(provider: &'static str, capabilities: Capabilities, delivery: DeliveryConfig) -> Self {
-        Self { provider, capabilities, delivery, room_delivery: RoomDelivery::Members }
+        let room_delivery = RoomDelivery::Members;
+        Self { provider, capabilities, delivery, room_delivery, max_message_bytes: 0, meters_sessions: false }
+    }
+
+    /// Sets the largest message from a client, in bytes, for which each connection's rate has room.
+    #[must_use]
+    pub fn with_max_message_bytes(mut self, max_message_bytes: usize) -> Self {
+        self.max_message_bytes = max_message_bytes;
+        self
+    }
+
+    /// Sets that the transport counts what a client sends with a meter of its own
+    /// ([`Dispatcher::session_meter`](crate::spi::Dispatcher::session_meter)), since not all of it
+    /// is for the connection.
+    #[must_use]
+    pub fn with_session_meters(mut self) -> Self {
+        self.meters_sessions = true;
+        self
     }
 
     /// Sets the audience of what the provider's own broadcast sends to a room.
@@ -282,6 +360,10 @@ impl DispatcherConfig {
         let numbers = [
             ("limits.connections", limits.connections),
             ("limits.connections_per_user", limits.connections_per_user),
+            ("limits.handlers", limits.handlers()),
+            ("limits.handlers_per_tenant", limits.handlers_per_tenant()),
+            ("limits.handlers_per_user", limits.handlers_per_user()),
+            ("limits.lingering_hooks", limits.lingering_hooks()),
             ("limits.rooms_per_connection", limits.rooms_per_connection),
             ("max_event_bytes", max_event_bytes),
             ("outbox.bytes", outbox.bytes),
@@ -291,6 +373,9 @@ impl DispatcherConfig {
         ];
         for (field, number) in numbers {
             self.check_field(field, number > 0)?;
+        }
+        if let Some(field) = limits.inbound_per_connection.zero_field() {
+            self.check_field(&format!("limits.inbound_per_connection.{field}"), false)?;
         }
         self.check_field("window.age", !window.age.is_zero())?;
         self.check_field("write_stall", !write_stall.is_zero())

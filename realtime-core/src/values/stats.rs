@@ -1,10 +1,12 @@
 use std::collections::BTreeMap;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use serde::{Deserialize, Serialize};
 
+use crate::values::close::CloseReason;
 use crate::values::refusal::RefusalKind;
+use crate::values::throttles::{By, Throttles};
 use crate::values::timings::{Timers, Timings};
 
 /// The activity of one provider on this node since it started; counters only grow, gauges are
@@ -54,6 +56,19 @@ pub struct Stats {
     /// The number of handlers that still run, or have something left to handle, for closed
     /// connections.
     pub lingering: u64,
+    /// The number of closed connections that still have hooks to run.
+    pub lingering_hooks: u64,
+    /// The number of connections now whose events wait for a free handler slot.
+    pub waiting_handlers: u64,
+    /// The number of times that reading was held back because a connection was over its rate.
+    pub throttled: u64,
+    /// The number of times that reading was held back because a tenant was over its rate.
+    pub throttled_by_tenant: u64,
+    /// The number of connections that are held back now.
+    pub throttled_now: u64,
+    /// The number of connections closed because they had been over their rate for too long, which
+    /// are among those of code 1008 in `closed`.
+    pub rate_limited: u64,
     /// The number of events from clients that no handler started on, because their connection was
     /// lost or closed by this side first, or because they arrived after the start of a drain.
     pub unhandled: u64,
@@ -99,11 +114,14 @@ pub(crate) struct Counters {
     pub(crate) superseded: AtomicU64,
     pub(crate) stalled: AtomicU64,
     pub(crate) lingering: AtomicU64,
+    pub(crate) lingering_hooks: Arc<AtomicU64>,
     pub(crate) unhandled: AtomicU64,
     pub(crate) panics: AtomicU64,
     pub(crate) overdue: AtomicU64,
     pub(crate) skipped_records: AtomicU64,
     pub(crate) timers: Timers,
+    /// Shared with the meters.
+    pub(crate) throttles: Arc<Throttles>,
     /// The cursors that were presented, in the order of [`RESUMES`].
     resumes: [AtomicU64; RESUMES.len()],
     /// A map under a lock: refusals are rare.
@@ -140,7 +158,11 @@ impl Counters {
         *rejected.entry(code.to_owned()).or_default() += 1;
     }
 
-    pub(crate) fn closed(&self, code: u16) {
+    pub(crate) fn closed(&self, reason: &CloseReason) {
+        if reason.is_rate_limited() {
+            self.throttles.count_closed();
+        }
+        let code = reason.code();
         let mut closed = self.closed.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         *closed.entry(code).or_default() += 1;
     }
@@ -163,7 +185,12 @@ impl Counters {
             superseded: read(&self.superseded),
             stalled: read(&self.stalled),
             lingering: read(&self.lingering),
+            lingering_hooks: read(&self.lingering_hooks),
             unhandled: read(&self.unhandled),
+            throttled: self.throttles.times(By::Connection),
+            throttled_by_tenant: self.throttles.times(By::Tenant),
+            throttled_now: self.throttles.held(),
+            rate_limited: self.throttles.closed(),
             panics: read(&self.panics),
             overdue: read(&self.overdue),
             skipped_records: read(&self.skipped_records),

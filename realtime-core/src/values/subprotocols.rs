@@ -4,8 +4,8 @@ use http::header::{HeaderMap, HeaderValue, SEC_WEBSOCKET_PROTOCOL};
 /// a page can set no header of a handshake but this one.
 const BEARER: &str = "bearer";
 
-/// The most subprotocols that a client may offer.
-const MAX_OFFERS: usize = 32;
+/// The default of the most subprotocols that a client may offer.
+pub const MAX_SUBPROTOCOLS: usize = 32;
 
 /// The subprotocols that a client offers for a WebSocket (RFC 6455 §4.1), without the token that
 /// may be among them: the offer after `bearer`.
@@ -31,23 +31,31 @@ pub enum SubprotocolError {
     #[error("sec-websocket-protocol has more than one token")]
     SeveralTokens,
     /// More offers than are read.
-    #[error("sec-websocket-protocol has more than {MAX_OFFERS} offers")]
+    #[error("sec-websocket-protocol has too many offers")]
     TooMany,
 }
 
 impl<'a> Subprotocols<'a> {
-    /// Reads the offers of all lines of the header.
+    /// Reads the offers of all lines of the header, up to [`MAX_SUBPROTOCOLS`].
     ///
     /// # Errors
     /// [`SubprotocolError`], for the answer 400.
     pub fn read(headers: &'a HeaderMap) -> Result<Self, SubprotocolError> {
+        Self::read_up_to(headers, MAX_SUBPROTOCOLS)
+    }
+
+    /// Reads the offers of all lines of the header, up to so many.
+    ///
+    /// # Errors
+    /// [`SubprotocolError`], for the answer 400.
+    pub fn read_up_to(headers: &'a HeaderMap, most: usize) -> Result<Self, SubprotocolError> {
         let lines = headers.get_all(SEC_WEBSOCKET_PROTOCOL).into_iter().map(HeaderValue::as_bytes);
         let offers = lines.flat_map(|line| line.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
         let mut read = Self::default();
         let mut carries = false;
         // A list may have empty elements (RFC 9110 §5.6.1.2).
         for (at, offer) in offers.filter(|offer| !offer.is_empty()).enumerate() {
-            if at == MAX_OFFERS {
+            if at == most {
                 return Err(SubprotocolError::TooMany);
             }
             let offer = std::str::from_utf8(offer).ok().filter(|offer| offer.bytes().all(is_token_byte));

@@ -125,3 +125,18 @@ async fn handler_of_the_application_replaces_the_one_of_refresh() {
     realtime_testkit::conformance::ClientUnderTest::send(&mut ann.client, "refresh", &json!("mine"), Some(1)).await;
     assert_eq!(ann.next().await.payload, json!(["mine", true]));
 }
+
+#[tokio::test]
+async fn token_longer_than_allowed_is_not_presented() {
+    let mut runtime = runtime();
+    runtime.max_token_bytes = LONG.len();
+    let provider = CoreProvider::attached(Setup::default(), runtime).await;
+    let ann = Guest::by_session(&provider, brief(3_600_000)).await;
+    let refreshed = |token: String| {
+        let (provider, id) = (provider.clone(), ann.id);
+        async move { provider.dispatcher.refresh(id, &token, &request()).await }
+    };
+    let refusal = refreshed(format!("{LONG}0")).await.unwrap_err();
+    assert_eq!((refusal.kind(), refusal.setting()), (RefusalKind::BadRequest, Some("max_token_bytes")));
+    assert!(refreshed(LONG.to_owned()).await.is_ok());
+}

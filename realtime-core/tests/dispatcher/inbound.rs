@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::support::{CoreProvider, Guest, Message, eventually, note, runtime};
 use realtime_core::{
-    CloseReason, Context, HandlerError, Inbound, OutboxConfig, Payload, RealtimeBroadcast, RealtimeProvider, Reply,
-    Router,
+    CloseReason, Context, HandlerError, Inbound, InboundRate, Limits, OutboxConfig, Payload, RealtimeBroadcast,
+    RealtimeProvider, Reply, Router,
 };
 use realtime_testkit::Gate;
 use realtime_testkit::conformance::{ClientUnderTest, Setup, Visitor};
@@ -29,7 +29,8 @@ async fn events_of_one_client_are_handled_in_order() {
             }
         }
     });
-    let provider = CoreProvider::started(Setup::default().with_router(router)).await;
+    let limits = Limits::default().with_inbound_per_connection(InboundRate::unlimited());
+    let provider = CoreProvider::started(Setup::default().with_router(router).with_limits(limits)).await;
     let mut guest = Guest::by_session(&provider, Visitor::user("ann")).await;
     for n in 0..EVENTS {
         let inbound = Inbound::new("count", n.to_string());

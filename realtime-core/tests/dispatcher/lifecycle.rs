@@ -304,3 +304,32 @@ async fn blocked_session_is_reset_and_its_queue_dropped() {
     provider.shutdown(Drain::now()).await;
     assert_eq!(outlet.0.load(Ordering::SeqCst), 1);
 }
+
+/// A hook that waits at a semaphore when a connection has ended.
+struct SlowHook(Arc<tokio::sync::Semaphore>);
+
+#[async_trait::async_trait]
+impl realtime_core::LifecycleHook for SlowHook {
+    async fn disconnected(&self, _: &Context, _: &CloseReason) {
+        self.0.acquire().await.unwrap().forget();
+    }
+}
+
+#[tokio::test]
+async fn connections_are_rejected_while_too_many_hooks_linger() {
+    let gate = Arc::new(tokio::sync::Semaphore::new(0));
+    let setup = Setup::default().with_limits(Limits::default().with_lingering_hooks(3));
+    let provider = CoreProvider::attached(setup, runtime().with_hook(SlowHook(Arc::clone(&gate)))).await;
+    for n in 1..=3 {
+        drop(provider.register(Visitor::user("ann")).await);
+        assert_eq!(provider.stats().lingering_hooks, n);
+    }
+    let refusal = provider.admit(Visitor::user("bob")).await.unwrap_err();
+    assert_eq!((refusal.kind(), refusal.setting()), (RefusalKind::Unavailable, Some("limits.lingering_hooks")));
+    assert_eq!(provider.stats().refused.get("unavailable"), Some(&1));
+    gate.add_permits(1);
+    eventually("one has run", || provider.stats().lingering_hooks == 2).await;
+    drop(provider.register(Visitor::user("bob")).await);
+    gate.add_permits(3);
+    eventually("all have run", || provider.stats().lingering_hooks == 0).await;
+}

@@ -32,6 +32,7 @@ mod offline_on_nodes;
 mod online;
 mod panics;
 mod pipe;
+mod rates;
 mod registration;
 mod rooms;
 mod sends;

@@ -218,3 +218,49 @@ async fn connections_that_share_a_slot_take_turns() {
     let turns: Vec<_> = (0..names.len()).filter(|at| names[*at] == "few").collect();
     assert!(turns[1] < 10, "{turns:?}");
 }
+
+#[tokio::test]
+async fn handlers_of_one_tenant_leave_half_to_the_others() {
+    let (provider, gate) = attached(Limits::default().with_handlers(4)).await;
+    let mut connections = Vec::new();
+    for user in ["ann", "bob", "cid"] {
+        let registration = provider.register(Visitor::user(user).with_tenant("acme")).await;
+        send(&registration, 5);
+        connections.push(registration);
+    }
+    eventually("two handlers run, and one waits", || gate.running() == 2 && provider.stats().waiting_handlers == 1)
+        .await;
+    for (at, visitor) in [Visitor::user("ann").with_tenant("globex"), Visitor::user("eve")].into_iter().enumerate() {
+        let registration = provider.register(visitor).await;
+        send(&registration, 1);
+        connections.push(registration);
+        eventually("another's handler runs", || gate.running() == 3 + at).await;
+    }
+    assert_eq!(gate.most.load(Ordering::SeqCst), 4);
+    gate.open.add_permits(100);
+    eventually("all are handled", || gate.handled() == 17 && provider.stats().waiting_handlers == 0).await;
+}
+
+/// Two tenants keep all slots of the node busy: a third one's event comes next.
+#[tokio::test(start_paused = true)]
+async fn busy_tenants_give_up_their_slots_to_another() {
+    let (provider, gate) = attached(Limits::default().with_handlers(2)).await;
+    let order = |tenant: &str| {
+        let provider = provider.clone();
+        let visitor = Visitor::user("ann").with_tenant(tenant);
+        async move { provider.register(visitor).await }
+    };
+    let [acme, globex, last] = [order("acme").await, order("globex").await, order("initech").await];
+    send(&acme, 50);
+    send(&globex, 50);
+    eventually("both run", || gate.running() == 2).await;
+    send(&last, 1);
+    eventually("the third one waits", || provider.stats().waiting_handlers == 1).await;
+    gate.open.add_permits(3);
+    eventually("three are handled", || gate.handled() == 3 && gate.running() == 2).await;
+    // Its only event is handled: a busy tenant waited for it.
+    eventually("nobody waits", || provider.stats().waiting_handlers == 0).await;
+    assert_eq!(provider.stats().unhandled, 0);
+    last.leave(CloseReason::CONNECTION_LOST);
+    assert_eq!((provider.stats().unhandled, provider.stats().lingering), (0, 0), "its event was handled");
+}

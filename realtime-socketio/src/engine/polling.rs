@@ -124,6 +124,7 @@ pub(crate) async fn post(mut inner: Inner, request: Request<Body>, session: Arc<
             pending.finish();
             match session.cause() {
                 Some(Cause::Flood) => refusal_response(&session.reject_flood()),
+                Some(Cause::RateLimited) => empty_response(StatusCode::TOO_MANY_REQUESTS),
                 Some(Cause::TooLarge) => empty_response(StatusCode::PAYLOAD_TOO_LARGE),
                 _ => response,
             }

@@ -13,6 +13,7 @@ pub(crate) mod measured;
 pub(crate) mod namespaces;
 pub(crate) mod polling_state;
 pub(crate) mod progress;
+pub(crate) mod rate;
 pub(crate) mod read_pause;
 pub(crate) mod registry;
 pub(crate) mod repeats;
@@ -39,10 +40,12 @@ use crate::engine::session::measured::Measured;
 use crate::engine::session::namespaces::Namespaces;
 use crate::engine::session::polling_state::PollingState;
 use crate::engine::session::progress::Progress;
+use crate::engine::session::rate::SessionRate;
 use crate::engine::session::read_pause::ReadPause;
 use crate::engine::session::registry::Registered;
 use crate::engine::session::repeats::Repeats;
 use crate::engine::session::upgrade::Upgrade;
+use crate::engine::settings::Allowance;
 
 /// State of one client's Engine.IO session, with control over it: credit for sending, a pause for
 /// reading, and its close.
@@ -62,6 +65,7 @@ pub(crate) struct EngineSession {
     pub(crate) repeats: Repeats,
     pub(crate) entry: EntryState,
     pub(crate) polling: PollingState,
+    pub(crate) rate: SessionRate,
     reading: ReadPause,
     /// The writing task of the websocket, woken when the session closes.
     stream_writer: AtomicWaker,
@@ -92,6 +96,11 @@ impl Drop for PollGuard {
 pub(crate) const GRACE: Duration = Duration::from_secs(1);
 
 impl EngineSession {
+    /// Creates a session that may send so much while it is connected to no namespace.
+    pub(crate) fn new(unconnected: Allowance) -> Self {
+        Self { namespaces: Namespaces::new(unconnected), ..Self::default() }
+    }
+
     /// Stops reading from the client, until [`EngineSession::resume`].
     ///
     /// What a websocket has already read (one buffer of 4 KiB) still arrives. Engine.IO's pongs
@@ -173,6 +182,7 @@ impl EngineSession {
             self.notify();
             self.wake_readers();
             self.polling.close();
+            self.rate.meter().into_iter().for_each(|meter| meter.stop());
         }
     }
 

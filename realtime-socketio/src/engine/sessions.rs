@@ -5,7 +5,8 @@ pub(crate) mod unconnected;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
-use realtime_core::{Refusal, RefusalKind};
+use realtime_core::spi::{Meter, MeterCalls};
+use realtime_core::{InboundRate, Refusal, RefusalKind};
 use socketioxide::socket::Sid;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
@@ -15,10 +16,13 @@ use crate::engine::session::registry::Registry;
 use crate::engine::session::{EngineSession, GRACE};
 use crate::engine::sessions::secret::Secret;
 use crate::engine::sessions::table::{Evictions, Table};
-use crate::engine::settings::Bounds;
+use crate::engine::settings::{Allowance, Bounds};
 
 /// Callback for each refusal, with the client's address if it is known.
 type Reporter = Box<dyn Fn(Refusal, Option<IpAddr>) + Send + Sync>;
+
+/// Source of the meters of sessions; none if there is no rate.
+type Meters = Box<dyn Fn(MeterCalls) -> Option<Arc<Meter>> + Send + Sync>;
 
 /// All Engine.IO sessions of this node, connected to a namespace or not.
 pub(crate) struct Sessions {
@@ -26,6 +30,8 @@ pub(crate) struct Sessions {
     provider: &'static str,
     /// Counts and logs a refusal.
     reporter: Reporter,
+    meters: Meters,
+    allowance: Allowance,
     /// The sessions. Locked for lookups and changes only.
     table: Mutex<Table>,
     /// Notified when the last connection to the main namespace has ended.
@@ -38,10 +44,16 @@ pub(crate) fn timeout_refusal() -> Refusal {
 }
 
 impl Sessions {
-    pub(crate) fn new(bounds: Bounds, reporter: impl Fn(Refusal, Option<IpAddr>) + Send + Sync + 'static) -> Self {
+    pub(crate) fn new(
+        bounds: Bounds,
+        reporter: impl Fn(Refusal, Option<IpAddr>) + Send + Sync + 'static,
+        meters: impl Fn(MeterCalls) -> Option<Arc<Meter>> + Send + Sync + 'static,
+    ) -> Self {
         Self {
             provider: bounds.provider,
             reporter: Box::new(reporter),
+            meters: Box::new(meters),
+            allowance: bounds.allowance,
             table: Mutex::new(Table::new(bounds)),
             no_connections: Notify::new(),
         }
@@ -53,7 +65,7 @@ impl Sessions {
     /// At a bound the oldest unconnected session is closed for the new one. Returns none when the
     /// node is shutting down.
     pub(crate) fn open(self: &Arc<Self>, address: Option<IpAddr>) -> Option<SessionGuard> {
-        let session = Arc::new(EngineSession::default());
+        let session = Arc::new(EngineSession::new(self.allowance));
         let (id, evictions) = self.lock().insert(&session, address)?;
         session.registered.set(Arc::downgrade(self) as Weak<dyn Registry>, id);
         self.evict(evictions);
@@ -193,6 +205,16 @@ impl Registry for Sessions {
         }
     }
 
+    fn meter(&self, id: u64) -> Option<Arc<Meter>> {
+        let session = Arc::downgrade(&self.lock().get(id)?);
+        let of_readers = Weak::clone(&session);
+        let on_free = move || of_readers.upgrade().into_iter().for_each(|session| session.wake_readers());
+        let on_exceeded = move |_: &InboundRate| {
+            session.upgrade().into_iter().for_each(|session| session.close_for(Cause::RateLimited));
+        };
+        (self.meters)(MeterCalls::new(on_exceeded).with_on_free(on_free))
+    }
+
     fn report(&self, refusal: Refusal, address: Option<IpAddr>) {
         (self.reporter)(refusal, address);
     }
@@ -282,8 +304,10 @@ mod tests {
 
     fn with_bounds(sessions: usize, per_address: usize) -> Arc<Sessions> {
         let connect_timeout = Duration::from_secs(10);
-        let bounds = Bounds { provider: "socket", sessions, sessions_per_address: per_address, connect_timeout };
-        Arc::new(Sessions::new(bounds, |_, _| {}))
+        let allowance = Allowance::default();
+        let bounds =
+            Bounds { provider: "socket", sessions, sessions_per_address: per_address, connect_timeout, allowance };
+        Arc::new(Sessions::new(bounds, |_, _| {}, |_| None))
     }
 
     fn open(sessions: &Arc<Sessions>, address: &str) -> SessionGuard {

@@ -41,6 +41,24 @@ pub(crate) struct Bounds {
     pub(crate) sessions_per_address: usize,
     /// The longest time that a session may be unconnected (30 s).
     pub(crate) connect_timeout: Duration,
+    /// What each of them may send.
+    pub(crate) allowance: Allowance,
+}
+
+/// What a session may send while it is connected to no namespace, since its start or the end of its
+/// last connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Allowance {
+    /// Number of packets (16).
+    pub(crate) packets: usize,
+    /// Number of bytes (16 KiB).
+    pub(crate) bytes: usize,
+}
+
+impl Default for Allowance {
+    fn default() -> Self {
+        Self { packets: 16, bytes: 16 * 1024 }
+    }
 }
 
 /// Times of a session's heartbeat.

@@ -19,10 +19,15 @@ pub(crate) struct PacketScan {
     last: bool,
     /// Set while a message of more than one frame is incomplete; `true` if that is a text.
     open_message: Option<bool>,
+    /// Set if the last frame counts as a packet by itself.
+    alone: bool,
     /// Set when a text ends with a frame without a payload.
     ended_empty: bool,
     head: HeadScan,
 }
+
+/// Payload of a fragment, in bytes, up to which its length is in the second byte of its header.
+const SMALL_FRAGMENT: u64 = 125;
 
 /// Result of a scan.
 #[derive(Debug, PartialEq, Eq)]
@@ -40,6 +45,12 @@ impl PacketScan {
             return (0, self.head.end().map(Found::Packet));
         }
         if self.left == 0 { self.next_header(bytes) } else { self.next_payload(bytes) }
+    }
+
+    /// Returns whether the frame that was found last counts as a packet by itself: an attachment, a
+    /// control frame, a small fragment. A text is counted as the packet in it.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.alone
     }
 
     /// Returns whether nothing can be found without more bytes.
@@ -72,6 +83,7 @@ impl PacketScan {
         self.left = payload_len(h);
         self.key = if h[1] & 0x80 != 0 { [h[len - 4], h[len - 3], h[len - 2], h[len - 1]] } else { [0; 4] };
         let (opcode, last) = (h[0] & 0x0f, h[0] & 0x80 != 0);
+        self.alone = opcode > 1 || (opcode == 0 && self.left <= SMALL_FRAGMENT);
         if opcode >= 8 {
             // Control frames may be sent between the fragments of a message.
             (self.is_text, self.last) = (false, false);
@@ -172,6 +184,35 @@ mod tests {
             for split in 0..bytes.len() {
                 assert_eq!(packets([&bytes[..split], &bytes[split..]]), expected, "{split}");
             }
+        }
+    }
+
+    #[test]
+    fn frames_outside_texts_and_small_fragments_count_alone() {
+        let long = "x".repeat(126);
+        let cases = [
+            (0x81, "40", false),
+            (0x82, "a", true),
+            (0x89, "", true),
+            (0x8a, "", true),
+            (0x01, "4", false),
+            (0x00, "", true),
+            (0x00, &long, false),
+            (0x80, "0", true),
+        ];
+        let mut scan = PacketScan::default();
+        for (first, payload, alone) in cases {
+            let bytes = frame(first, payload, Some([1, 2, 3, 4]));
+            let mut rest = &bytes[..];
+            let mut found = None;
+            while !rest.is_empty() {
+                let (taken, next) = scan.next(rest);
+                if matches!(next, Some(Found::Frame(_))) {
+                    found = Some(scan.is_alone());
+                }
+                rest = &rest[taken..];
+            }
+            assert_eq!(found, Some(alone), "{first:x} {payload}");
         }
     }
 

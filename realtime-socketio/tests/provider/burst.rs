@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use realtime_core::{Handlers, WindowConfig};
+use realtime_core::{Handlers, InboundRate, Limits, WindowConfig};
 use realtime_socketio::SocketIoConfig;
 use serde_json::json;
 
@@ -51,7 +51,8 @@ async fn client_gets_60000_events_between_pings() {
 async fn server_gets_20000_events_in_order() {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let numbers = Arc::clone(&seen);
-    let setup = Setup::default().with_handlers(move |provider| {
+    let limits = Limits::default().with_inbound_per_connection(InboundRate::unlimited());
+    let setup = Setup::from(SocketIoConfig::default().with_limits(limits)).with_handlers(move |provider| {
         provider.on("n", move |_, n: u64| {
             let numbers = Arc::clone(&numbers);
             async move {

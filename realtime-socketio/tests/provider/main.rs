@@ -21,6 +21,7 @@ mod names;
 mod namespaces;
 mod probe;
 mod query;
+mod rates;
 mod repeats;
 mod resume;
 mod secret;

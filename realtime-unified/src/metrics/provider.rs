@@ -102,6 +102,17 @@ fn inbound(writer: &mut Writer<'_>, stats: &Stats) {
         "code",
         stats.rejected.iter().map(|(code, count)| (code.as_str(), *count)),
     );
+    writer.counters(
+        "realtime_inbound_throttled_total",
+        "Times that reading from a client was held back, by whose rate.",
+        "by",
+        [("connection", stats.throttled), ("tenant", stats.throttled_by_tenant)],
+    );
+    writer.gauge(
+        "realtime_inbound_throttled_connections",
+        "Connections from which reading is held back.",
+        stats.throttled_now as f64,
+    );
     writer.counter(
         "realtime_inbound_unhandled_total",
         "Events from clients that no handler started on, because their connection ended.",
@@ -117,6 +128,16 @@ fn inbound(writer: &mut Writer<'_>, stats: &Stats) {
         "realtime_handlers_lingering",
         "Handlers that still run, or have something to handle, for closed connections.",
         stats.lingering as f64,
+    );
+    writer.gauge(
+        "realtime_handlers_waiting",
+        "Connections whose events wait for a handler slot.",
+        stats.waiting_handlers as f64,
+    );
+    writer.gauge(
+        "realtime_hooks_lingering",
+        "Closed connections that still have hooks to run.",
+        stats.lingering_hooks as f64,
     );
 }
 
@@ -137,9 +158,15 @@ fn window(writer: &mut Writer<'_>, stats: &Stats) {
 
 /// Returns the closes by the names of their codes; those of the application's own are one.
 fn closes(stats: &Stats) -> impl Iterator<Item = (&'static str, u64)> {
-    let mut reasons = std::collections::BTreeMap::new();
+    let mut reasons = std::collections::BTreeMap::<_, u64>::new();
     for (code, count) in &stats.closed {
         *reasons.entry(reason(*code)).or_default() += count;
+    }
+    if stats.rate_limited > 0 {
+        // They have the code of a policy's too.
+        let of_policies = reasons.entry("policy").or_default();
+        *of_policies = of_policies.saturating_sub(stats.rate_limited);
+        reasons.insert("rate_limited", stats.rate_limited);
     }
     reasons.into_iter()
 }

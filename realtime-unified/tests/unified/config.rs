@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use realtime_unified::auth::Anonymous;
-use realtime_unified::config::{Limits, OutboxConfig, WindowConfig};
+use realtime_unified::config::{InboundRate, Limits, OutboxConfig, WindowConfig};
 use realtime_unified::{
     Context, Error, Handlers, Inbound, NotificationService, NotificationServiceBuilder, Origins, RealtimeProvider,
     SocketIoConfig, SocketIoProvider, SseConfig, SseProvider, WsConfig, WsProvider,
@@ -28,7 +28,7 @@ async fn zero_is_rejected_by_every_provider() {
     let sse = SseConfig::default();
     let ws = WsConfig::default();
     let socket = SocketIoConfig::default();
-    let fields: [(&str, [Option<NotificationServiceBuilder>; 3]); 17] = {
+    let fields: [(&str, [Option<NotificationServiceBuilder>; 3]); 20] = {
         let sse = |change: fn(SseConfig) -> SseConfig| Some(builder().provider(SseProvider::new(change(sse.clone()))));
         let ws = |change: fn(WsConfig) -> WsConfig| Some(builder().provider(WsProvider::new(change(ws.clone()))));
         let socket = |change: fn(SocketIoConfig) -> SocketIoConfig| {
@@ -42,6 +42,9 @@ async fn zero_is_rejected_by_every_provider() {
         [
             ("limits.connections", all!(|config| config.with_limits(Limits::default().with_connections(0)))),
             ("connections_per_user", all!(|config| config.with_limits(Limits::default().with_connections_per_user(0)))),
+            ("max_subprotocols", [None, ws(|config| config.with_max_subprotocols(0usize)), None]),
+            ("unconnected_packets", [None, None, socket(|config| config.with_unconnected_packets(0usize))]),
+            ("unconnected_bytes", [None, None, socket(|config| config.with_unconnected_bytes(0usize))]),
             ("max_event_bytes", all!(|config| config.with_max_event_bytes(0usize))),
             ("write_stall", all!(|config| config.with_write_stall(Duration::ZERO))),
             ("outbox.bytes", all!(|config| config.with_outbox(OutboxConfig::default().with_bytes(0)))),
@@ -79,6 +82,26 @@ async fn zero_is_rejected_by_every_provider() {
         }
     }
     assert_zero_rejected_elsewhere().await;
+}
+
+#[tokio::test]
+async fn limits_of_zero_are_rejected_by_every_provider() {
+    let rated = |rate| Limits::default().with_inbound_per_connection(rate);
+    for (field, limits) in [
+        ("limits.handlers", Limits::default().with_handlers(0)),
+        ("limits.handlers_per_user", Limits::default().with_handlers_per_user(0)),
+        ("limits.handlers_per_tenant", Limits::default().with_handlers_per_tenant(0)),
+        ("limits.lingering_hooks", Limits::default().with_lingering_hooks(0)),
+        ("limits.inbound_per_connection.events_per_second", rated(InboundRate::default().with_events_per_second(0))),
+        ("limits.inbound_per_connection.patience", rated(InboundRate::default().with_patience(Duration::ZERO))),
+    ] {
+        let sse = SseProvider::new(SseConfig::default().with_limits(limits));
+        assert_rejected(builder().provider(sse), field).await;
+        let ws = WsProvider::new(WsConfig::default().with_limits(limits));
+        assert_rejected(builder().provider(ws), field).await;
+        let socket = SocketIoProvider::new(SocketIoConfig::default().with_limits(limits));
+        assert_rejected(builder().provider(socket), field).await;
+    }
 }
 
 /// Checks that a custom provider, and one without a service, reject a write stall of zero.
@@ -184,6 +207,17 @@ async fn authenticator_and_service_settings_are_validated() {
     assert_rejected(builder().provider(sse()).decision_timeout(Duration::ZERO), "decision_timeout").await;
     assert_rejected(builder().provider(sse()).connections_per_user(0), "connections_per_user").await;
     assert_rejected(builder().provider(sse()).max_event_bytes(0), "max_event_bytes").await;
+    assert_rejected(builder().provider(sse()).max_token_bytes(0), "max_token_bytes").await;
+    assert_rejected(builder().provider(sse()).waiting_refreshes(0), "waiting_refreshes").await;
+    let rates = [
+        ("events_burst", InboundRate::of_tenant().with_events_burst(0)),
+        ("bytes_per_second", InboundRate::of_tenant().with_bytes_per_second(0)),
+        ("bytes_burst", InboundRate::of_tenant().with_bytes_burst(0)),
+    ];
+    for (field, rate) in rates {
+        let field = format!("inbound_per_tenant.{field}");
+        assert_rejected(builder().provider(sse()).inbound_per_tenant(rate), &field).await;
+    }
 }
 
 #[tokio::test]

@@ -25,6 +25,8 @@ mod dropped;
 mod explain;
 #[cfg(all(feature = "socketio", feature = "sse", feature = "ws"))]
 mod handlers;
+#[cfg(all(feature = "socketio", feature = "ws"))]
+mod inbound;
 #[cfg(all(feature = "jwt", feature = "sse", feature = "socketio", feature = "ws"))]
 mod jwt;
 #[cfg(all(feature = "sse", feature = "socketio", feature = "ws"))]

@@ -5,13 +5,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use realtime_core::spi::{SessionOutlet, Take};
+use realtime_core::spi::{Registration, SessionOutlet, Take};
 use realtime_core::{CloseReason, HandlerError, Inbound};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::codec::{PING, PROBE, close_frame};
+use crate::codec::{PING, PROBE, WsCodec, close_frame};
 use crate::decode::{Decoded, Rejected, decode};
 use crate::heartbeat::{Beat, Heartbeat};
 use crate::probe::Probe;
@@ -32,8 +32,11 @@ pub(super) struct Open {
     /// The time at which a close that was requested, and waits for a blocked write, has taken too
     /// long.
     close_at: Option<Instant>,
-    /// Set while nothing is read, because the handlers have enough to do.
+    /// Set while nothing is read, because the handlers have enough to do or the client is over its
+    /// rate.
     paused: bool,
+    /// The number of probes whose pong has not come.
+    unanswered_probes: u8,
     /// Set when there was nothing to read, and the task is woken when there is; valid until the
     /// task's next poll.
     drained: bool,
@@ -56,6 +59,7 @@ impl Open {
             sent_at_input: 0,
             close_at: None,
             paused: false,
+            unanswered_probes: 0,
             drained: false,
         }
     }
@@ -78,6 +82,7 @@ impl Open {
         if self.outlet.take_probe() && self.probe.is_none() {
             self.probe = Some(Box::new(Probe::new(Instant::now(), self.unread(socket), self.blocked_at(socket))));
             socket.writer.control().extend(PROBE);
+            self.unanswered_probes = self.unanswered_probes.saturating_add(1);
         }
         let mut again = false;
         let mut written = self.poll_write(socket, cx)?;
@@ -232,6 +237,10 @@ impl Open {
                 if let Some(heartbeat) = &mut self.heartbeat {
                     heartbeat.observe();
                 }
+                let fragments = socket.protocol.take_fragments();
+                if fragments > 0 {
+                    self.paused |= !socket.registration.charge(fragments, 0);
+                }
                 Ok(true)
             }
             Poll::Pending => {
@@ -276,18 +285,26 @@ impl Open {
                 socket.protocol.answer_close(writer.control());
                 return Err(self.closing(socket, CloseReason::NORMAL, Stage::Leave));
             }
-            // Answered already; frames are never read as such.
-            Message::Ping(_) | Message::Frame(_) => {}
-            Message::Pong(payload) => {
-                if let Some(heartbeat) = self.heartbeat.as_mut().filter(|_| payload.is_empty())
-                    && let Some(time) = heartbeat.pong(Instant::now())
-                {
-                    registration.note_round_trip(time);
-                }
-            }
+            // Answered already.
+            Message::Ping(payload) => self.paused = !registration.charge(1, payload.len()),
+            // Frames are never read as such.
+            Message::Frame(_) => {}
+            Message::Pong(payload) => self.handle_pong(registration, &payload),
             Message::Text(text) => self.handle_text(socket, &text),
         }
         Ok(())
+    }
+
+    /// Handles a pong, which counts against the client's rate unless it answers a ping.
+    fn handle_pong(&mut self, registration: &Registration<WsCodec>, payload: &[u8]) {
+        let heartbeat = self.heartbeat.as_mut().filter(|_| payload.is_empty());
+        if let Some(time) = heartbeat.and_then(|heartbeat| heartbeat.pong(Instant::now())) {
+            registration.note_round_trip(time);
+        } else if self.unanswered_probes > 0 {
+            self.unanswered_probes -= 1;
+        } else {
+            self.paused = !registration.charge(1, payload.len());
+        }
     }
 
     fn handle_text<S: AsyncRead + AsyncWrite + Unpin>(&mut self, socket: &Socket<S>, text: &str) {
@@ -298,6 +315,7 @@ impl Open {
                 if !registration.answer(ack, payload) {
                     tracing::trace!(connection = %registration.id(), ack, "unexpected ack: no ask waits for it");
                 }
+                self.paused = registration.is_paused();
             }
             Ok(Decoded::Event(inbound)) => self.paused = !registration.receive(inbound),
             Ok(Decoded::Text) => self.paused = !registration.receive(Inbound::raw_text(text)),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::support::{Raw, Server, frame};
 use futures_util::SinkExt;
-use realtime_core::{CloseReason, Handlers, Reply};
+use realtime_core::{CloseReason, Handlers, InboundRate, Limits, Reply};
 use realtime_testkit::{eventually, in_time};
 use realtime_ws::{WsConfig, WsProvider};
 use serde_json::{Value, json};
@@ -14,8 +14,10 @@ use tokio_tungstenite::tungstenite::Message;
 
 const LIMIT: usize = 1024 * 1024;
 
+/// Starts a server without a rate, which would hold floods back before they break a rule.
 async fn server() -> Server {
-    echo_server(WsConfig::default()).await
+    let limits = Limits::default().with_inbound_per_connection(InboundRate::unlimited());
+    echo_server(WsConfig::default().with_limits(limits)).await
 }
 
 async fn echo_server(config: WsConfig) -> Server {

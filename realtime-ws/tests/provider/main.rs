@@ -12,5 +12,6 @@ mod limits;
 mod messages;
 #[cfg(unix)]
 mod paused;
+mod rates;
 mod rooms;
 mod subprotocols;

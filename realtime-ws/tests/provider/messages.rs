@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::support::{Server, frame};
 use futures_util::{SinkExt, StreamExt};
-use realtime_core::{Context, HandlerError, Handlers, Inbound, RealtimeProvider, Reply, Target};
+use realtime_core::{Context, HandlerError, Handlers, Inbound, InboundRate, Limits, RealtimeProvider, Reply, Target};
 use realtime_testkit::{eventually, in_time};
 use realtime_ws::{RawReply, WsConfig, WsProvider};
 use serde_json::{Value, json};
@@ -112,14 +112,16 @@ async fn invalid_messages_are_answered_with_errors_and_counted() {
 #[tokio::test]
 async fn thousands_of_answers_arrive_in_order() {
     const EVENTS: usize = 20_000;
-    let server = Server::start(WsProvider::new(WsConfig::default()).on("echo", async |_, i: usize| {
-        // Some events take longer, which must not change the order.
-        if i.is_multiple_of(97) {
-            tokio::task::yield_now().await;
-        }
-        Reply(i)
-    }))
-    .await;
+    let limits = Limits::default().with_inbound_per_connection(InboundRate::unlimited());
+    let server =
+        Server::start(WsProvider::new(WsConfig::default().with_limits(limits)).on("echo", async |_, i: usize| {
+            // Some events take longer, which must not change the order.
+            if i.is_multiple_of(97) {
+                tokio::task::yield_now().await;
+            }
+            Reply(i)
+        }))
+        .await;
     let client = server.client("ann").await;
     let (mut sink, mut stream) = client.socket.split();
     let sender = tokio::spawn(async move {

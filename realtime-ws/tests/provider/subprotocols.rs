@@ -72,3 +72,12 @@ async fn malformed_offers_are_refused() {
     }
     assert_eq!(server.stats().refused["bad_request"], 10);
 }
+
+#[tokio::test]
+async fn number_of_offers_is_a_setting() {
+    for (most, offers, status) in [(2, 2, 101), (2, 3, 400), (50, 50, 101), (50, 51, 400)] {
+        let server = Server::start(WsProvider::new(WsConfig::default().with_max_subprotocols(most))).await;
+        let line = vec!["a"; offers].join(", ");
+        assert_eq!(offered(&server, "/ws?user=a", &[&line]).await.0, status, "{offers} of {most}");
+    }
+}

@@ -1,6 +1,7 @@
 //! From a connection request to an admitted connection.
 
 use std::net::IpAddr;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -344,6 +345,11 @@ impl<C: Codec> Dispatcher<C> {
         if !self.is_log_read() {
             // Until the log has been read for the first time, its end is not known.
             return Err(Refusal::new(RefusalKind::Draining, "the log is unavailable"));
+        }
+        let lingering = self.counters.lingering_hooks.load(Ordering::Relaxed);
+        if lingering >= self.config.delivery.limits.lingering_hooks() as u64 {
+            let text = "the hooks of too many closed connections still run";
+            return Err(Refusal::new(RefusalKind::Unavailable, text).with_setting("limits.lingering_hooks"));
         }
         Ok(runtime)
     }

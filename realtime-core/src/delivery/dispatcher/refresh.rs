@@ -45,9 +45,10 @@ impl<C: Codec> Dispatcher<C> {
         request: &ConnectRequest,
     ) -> Result<Refreshed, Refusal> {
         let runtime = self.attached()?;
+        check_token(runtime, token)?;
         let identity = self.ask_authenticator(runtime, &request.with_token(token)?).await?;
         self.check_identity(&identity)?;
-        let most = runtime.decision_timeout;
+        let most = (runtime.decision_timeout, runtime.max_waiting_refreshes);
         runtime.log.refresh_elsewhere(self.config.provider, connection, &identity, token, most).await
     }
 
@@ -81,8 +82,10 @@ impl<C: Codec> Dispatcher<C> {
         let Some(credentials) = &connection.credentials else {
             return Err(Refusal::bad_request("the credentials of this connection do not end"));
         };
+        let runtime = self.attached()?;
+        check_token(runtime, token)?;
         let _refreshing = credentials.begin_refresh()?;
-        let identity = self.ask_authenticator(self.attached()?, &credentials.request(token)?).await?;
+        let identity = self.ask_authenticator(runtime, &credentials.request(token)?).await?;
         self.check_identity(&identity)?;
         if !identity.is_same_user(&connection.info.identity) {
             let text = "the token is another user's; open another connection with it";
@@ -109,4 +112,13 @@ impl<C: Codec> Dispatcher<C> {
         }
         Ok(())
     }
+}
+
+/// Rejects a token that is longer than allowed.
+fn check_token(runtime: &Runtime, token: &str) -> Result<(), Refusal> {
+    let most = runtime.max_token_bytes;
+    if token.len() > most {
+        return Err(Refusal::bad_request(format!("a token has 1 to {most} bytes")).with_setting("max_token_bytes"));
+    }
+    Ok(())
 }

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tokio::sync::oneshot;
 use tracing::Instrument;
 
-use crate::delivery::connection::{Birth, Connection, Lease};
+use crate::delivery::connection::{Birth, Connection, Disconnected, Lease};
 use crate::delivery::credentials::Credentials;
 use crate::delivery::dispatcher::{Admitted, Dispatcher};
 use crate::delivery::outbox::Outbox;
@@ -18,6 +18,7 @@ use crate::traits::outlet::Outlet;
 use crate::values::ack::AckStatus;
 use crate::values::close::CloseReason;
 use crate::values::connection::{ConnectionId, ConnectionInfo};
+use crate::values::counted::Counted;
 use crate::values::cursor::Cursor;
 use crate::values::event::Event;
 use crate::values::node::NodeId;
@@ -60,7 +61,7 @@ impl<C: Codec> Dispatcher<C> {
         &self,
         admitted: Admitted,
         outlet: Arc<dyn Outlet>,
-        hooks: Option<oneshot::Sender<CloseReason>>,
+        hooks: Option<oneshot::Sender<Disconnected>>,
     ) -> Arc<Connection<C::Frame>> {
         let Admitted { id, identity, ticket, rooms, data, cursor, former, address, request, trace } = admitted;
         let provider = self.config.provider;
@@ -86,6 +87,7 @@ impl<C: Codec> Dispatcher<C> {
                 registered_at: applied,
                 birth,
                 inbox: OnceLock::new(),
+                meter: OnceLock::new(),
                 data,
                 told_reconnect: AtomicBool::new(false),
                 fault: OnceLock::new(),
@@ -147,7 +149,10 @@ impl<C: Codec> Dispatcher<C> {
         // Take the lease first: `Registration::inbox` treats a missing lease as "already
         // unregistered".
         let lease = connection.lease.lock().unwrap_or_else(PoisonError::into_inner).take();
-        self.counters.closed(reason.code());
+        self.counters.closed(&reason);
+        if let Some(Some(meter)) = connection.meter.get() {
+            meter.stop();
+        }
         if let Some(inbox) = connection.inbox.get() {
             inbox.leave(reason.keeps_inbound(), Some(&self.counters.lingering));
             add(&self.counters.unhandled, inbox.take_dropped());
@@ -160,7 +165,7 @@ impl<C: Codec> Dispatcher<C> {
         log_disconnect(connection, &reason);
         if let Some(hooks) = lease.and_then(|lease| lease.hooks) {
             // The task is gone when the runtime shuts down.
-            let _ = hooks.send(reason);
+            let _ = hooks.send(Disconnected { reason, _lingers: Counted::new(&self.counters.lingering_hooks) });
         }
     }
 
@@ -191,7 +196,7 @@ impl<C: Codec> Dispatcher<C> {
     fn run_hooks(
         self: &Arc<Self>,
         connection: &Arc<Connection<C::Frame>>,
-        disconnected: oneshot::Receiver<CloseReason>,
+        disconnected: oneshot::Receiver<Disconnected>,
     ) -> impl Future<Output = ()> + Send + use<C> {
         let dispatcher = self.unowned();
         let hooks = self.runtime.get().map(|runtime| runtime.hooks.clone()).unwrap_or_default();
@@ -201,7 +206,7 @@ impl<C: Codec> Dispatcher<C> {
             for hook in &hooks {
                 dispatcher.guard("lifecycle hook", "connected", async { hook.connected(&cx).await }).await;
             }
-            let Ok(reason) = disconnected.await else { return };
+            let Ok(Disconnected { reason, _lingers }) = disconnected.await else { return };
             if let Some(inbox) = of_hooks.inbox.get() {
                 inbox.finished().await;
             }

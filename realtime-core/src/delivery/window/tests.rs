@@ -179,6 +179,7 @@ fn visibility(registered_at: u64, end: u64) -> Visibility {
             told_reconnect: AtomicBool::new(false),
             outbox: Outbox::new(applied, Bytes::new()),
             inbox: OnceLock::new(),
+            meter: OnceLock::new(),
             data: OnceLock::new(),
             in_flight: Mutex::default(),
             unwritten: AtomicStamp::default(),

@@ -34,6 +34,8 @@ pub(crate) struct PostBody {
     pending_head: Option<Head>,
     /// Number of packets since the task last yielded.
     packets: usize,
+    /// Set until the first byte.
+    is_empty: bool,
 }
 
 /// Error of the body, upon which engineioxide ends the session.
@@ -62,6 +64,7 @@ impl PostBody {
             scanned: false,
             pending_head: None,
             packets: 0,
+            is_empty: true,
         })
     }
 
@@ -77,6 +80,7 @@ impl PostBody {
                 Some(Ok(frame)) => {
                     self.session.note_received();
                     self.chunk = frame.into_data().unwrap_or_default();
+                    self.is_empty &= self.chunk.is_empty();
                 }
             }
             match self.left.checked_sub(self.chunk.len()) {
@@ -93,7 +97,7 @@ impl PostBody {
     /// Scans the next piece of the chunk, or the body's end. Returns the head of the packet, once
     /// it is known.
     fn scan_packet(&mut self, piece: &[u8]) -> Result<Option<Head>, PostError> {
-        if self.session.namespaces.admit_bytes(piece.len() as u64) == Verdict::Reject {
+        if self.session.admit_bytes(piece.len() as u64, false) == Verdict::Reject {
             return Err(self.reject_flood());
         }
         let (packet, is_end) = match piece {
@@ -136,6 +140,9 @@ impl http_body::Body for PostBody {
         if ready!(self.session.poll_post_open(cx)) {
             return Poll::Ready(Some(Err(PostError::Closed)));
         }
+        if self.session.is_over_rate() {
+            return Poll::Pending;
+        }
         if self.packets >= YIELD_AFTER {
             self.packets = 0;
             cx.waker().wake_by_ref();
@@ -143,6 +150,10 @@ impl http_body::Body for PostBody {
         }
         loop {
             let has_chunk = ready!(self.poll_chunk(cx))?;
+            if !has_chunk && self.is_empty {
+                // Otherwise its packets count.
+                self.session.charge(1, 0);
+            }
             let end = self.chunk.iter().position(|byte| *byte == SEPARATOR).map_or(self.chunk.len(), |at| at + 1);
             if !self.scanned {
                 let piece = self.chunk.slice(..end);

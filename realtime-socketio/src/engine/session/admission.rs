@@ -1,4 +1,5 @@
-//! Admission of a client's packets, by the namespaces that the session is connected to.
+//! Admission of a client's packets, by the namespaces that the session is connected to, and by its
+//! rate.
 //!
 //! The rules are in [`namespaces`](crate::engine::session::namespaces); here the session wakes its
 //! readers and notifies the registry.
@@ -7,21 +8,68 @@ use realtime_core::{Refusal, RefusalKind};
 
 use crate::engine::session::EngineSession;
 use crate::engine::session::namespaces::Verdict;
+use crate::engine::settings::Allowance;
 use crate::packet::head::Head;
 
-/// Message of the refusal `flood`.
-const FLOOD: &str = "a session may send 16 packets and 16 KiB before it is connected, and connect to a namespace once";
+/// Size of a frame, in bytes, from which on the meter of a session is created for it. A smaller one
+/// is that of a packet, which counts as such, or of a pong.
+const LARGE_FRAME: usize = 256;
 
 impl EngineSession {
+    /// Decides on bytes from the client, a whole frame's on a websocket. They are counted with it;
+    /// `alone` if the frame is no part of a packet and counts as one.
+    pub(crate) fn admit_bytes(&self, bytes: u64, alone: bool) -> Verdict {
+        if self.namespaces.admit_bytes(bytes) == Verdict::Reject {
+            return Verdict::Reject;
+        }
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        if alone || bytes >= LARGE_FRAME || self.rate.is_created() {
+            self.charge(u32::from(alone), bytes);
+        }
+        if self.is_over_rate() { Verdict::Wait } else { Verdict::Admit }
+    }
+
+    /// Counts packets and bytes of a client that is connected to a namespace; before, other bounds
+    /// hold.
+    pub(crate) fn charge(&self, packets: u32, bytes: usize) {
+        if !self.namespaces.is_connected() || self.is_closing() {
+            return;
+        }
+        if let Some(meter) = self.rate.meter_or(|| self.registered.meter()) {
+            meter.charge(packets, bytes);
+        }
+    }
+
+    /// Takes off one packet that the server has asked for.
+    pub(crate) fn give_back(&self) {
+        self.rate.meter().into_iter().for_each(|meter| meter.give_back());
+    }
+
+    /// Returns whether the client is over its rate: it is read no further until the session's
+    /// readers are woken.
+    pub(crate) fn is_over_rate(&self) -> bool {
+        self.rate.meter().is_some_and(|meter| meter.is_held()) && !self.is_closing()
+    }
+
     /// Decides on a client's packet before Socket.IO reads it; called again for a packet that had
     /// to wait.
+    ///
+    /// It counts against the client's rate, unless it is the pong for a ping.
     pub(crate) fn admit(&self, head: &Head) -> Verdict {
+        if self.is_over_rate() {
+            return Verdict::Wait;
+        }
         if matches!(head, Head::Pong)
             && let Some(time) = self.liveness.note_pong()
         {
             self.measured.round_trip(time);
         }
-        self.namespaces.admit(head, |connected| self.registered.set_connected(connected))
+        let is_asked_for = matches!(head, Head::Pong) && self.namespaces.awaits_pong();
+        let verdict = self.namespaces.admit(head, |connected| self.registered.set_connected(connected));
+        if verdict == Verdict::Admit && !is_asked_for {
+            self.charge(1, 0);
+        }
+        verdict
     }
 
     /// Notes a packet that was sent to the client.
@@ -37,7 +85,12 @@ impl EngineSession {
 
     /// Closes the session for a flood, which is counted and logged once. Returns the refusal.
     pub(crate) fn reject_flood(&self) -> Refusal {
-        let refusal = Refusal::new(RefusalKind::Flood, FLOOD);
+        let Allowance { packets, bytes } = self.namespaces.unconnected();
+        let text = format!(
+            "a session may send {packets} packets and {bytes} bytes before it is connected, \
+             and connect to a namespace once"
+        );
+        let refusal = Refusal::new(RefusalKind::Flood, text).with_setting("unconnected_packets");
         if self.close_for_flood() {
             self.report(refusal.clone());
         }
@@ -82,8 +135,11 @@ impl EngineSession {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::session::namespaces::{MAX_BYTES, MAX_NAMESPACES, MAX_PACKETS, MAX_REPEATS};
+    use crate::engine::session::namespaces::{MAX_NAMESPACES, MAX_REPEATS};
     use crate::packet::entry;
+
+    const MAX_PACKETS: usize = 16;
+    const MAX_BYTES: u64 = 16 * 1024;
 
     fn connect_to(name: &str) -> Head {
         Head::Connect(Some(name.as_bytes().into()))

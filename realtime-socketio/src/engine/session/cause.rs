@@ -12,6 +12,8 @@ pub(crate) enum Cause {
     Lost,
     /// The client sent a frame or a packet that could not be read.
     Malformed,
+    /// The client sent more per second than its rate, for longer than the patience.
+    RateLimited,
     /// The client sent a message larger than `max_message_bytes`.
     TooLarge,
     /// No slot of the client's user became free while its CONNECT waited.
@@ -26,6 +28,7 @@ impl Cause {
     pub(crate) fn fault(self) -> Option<(&'static str, Option<&'static str>)> {
         match self {
             Self::Malformed => Some(("protocol_error", None)),
+            Self::RateLimited => Some(("rate_limited", Some("limits.inbound_per_connection"))),
             Self::TooLarge => Some(("too_large", Some("max_message_bytes"))),
             Self::WriteStall => Some(("write_stall", Some("write_stall"))),
             Self::ConnectTimeout | Self::Flood | Self::Heartbeat | Self::Lost | Self::UserLimit => None,
@@ -49,6 +52,12 @@ impl Cause {
             Self::Malformed => {
                 b"\x81\x4c42[\"error\",{\"code\":\"protocol_error\",\"message\":\"a packet could not be read\"}]\
                 \x88\x02\x03\xea"
+            }
+            // The event, Socket.IO's DISCONNECT, upon which no client reconnects by itself, then
+            // 1008 with a reason.
+            Self::RateLimited => {
+                b"\x81\x5542[\"error\",{\"code\":\"rate_limited\",\"message\":\"more messages per second than allowed\"}]\
+                \x81\x0241\x88\x0e\x03\xf0rate_limited"
             }
             // The event, then 1009.
             Self::TooLarge => {
@@ -80,6 +89,10 @@ impl Cause {
             Self::Malformed => {
                 Some(b"42[\"error\",{\"code\":\"protocol_error\",\"message\":\"a packet could not be read\"}]\x1e1")
             }
+            // The DISCONNECT before the close packet.
+            Self::RateLimited => Some(
+                b"42[\"error\",{\"code\":\"rate_limited\",\"message\":\"more messages per second than allowed\"}]\x1e41\x1e1",
+            ),
             // Without the close packet: the client does not send the same message again by itself.
             Self::TooLarge => {
                 Some(b"42[\"error\",{\"code\":\"too_large\",\"message\":\"a message was larger than allowed\"}]")
@@ -108,6 +121,7 @@ mod tests {
             (Heartbeat, 4002),
             (Lost, 1011),
             (Malformed, 1002),
+            (RateLimited, 1008),
             (TooLarge, 1009),
             (UserLimit, 1013),
             (WriteStall, 4003),

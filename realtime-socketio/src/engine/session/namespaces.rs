@@ -7,17 +7,13 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::engine::settings::Allowance;
 use crate::packet::entry;
 use crate::packet::head::{Head, Namespace};
 
 /// Number of CONNECTs of one session that may be under way. The next one waits, with all packets
 /// behind it.
 const MAX_CONNECTING: usize = 4;
-/// Number of packets of a session that is connected to no namespace, since its start or the end of
-/// its last connection.
-pub(crate) const MAX_PACKETS: usize = 16;
-/// Bytes of these packets.
-pub(crate) const MAX_BYTES: u64 = 16 * 1024;
 /// Number of repeated CONNECTs to a namespace that the session is connected or connecting to, until
 /// it leaves one.
 pub(crate) const MAX_REPEATS: usize = 16;
@@ -37,7 +33,10 @@ pub(crate) enum Verdict {
 
 /// The namespaces of one session.
 #[derive(Default)]
-pub(crate) struct Namespaces(Mutex<State>);
+pub(crate) struct Namespaces {
+    state: Mutex<State>,
+    unconnected: Allowance,
+}
 
 /// The state. Locked for a lookup or a change only; the registry's lock is taken inside.
 #[derive(Default)]
@@ -84,7 +83,7 @@ impl State {
         self.custom.len() - self.custom_connected + usize::from(self.main == MainState::Connecting)
     }
 
-    fn admit(&mut self, head: &Head) -> Verdict {
+    fn admit(&mut self, head: &Head, unconnected: Allowance) -> Verdict {
         match head {
             // A pong without a ping counts like other packets.
             Head::Pong if self.pings > 0 => {
@@ -106,7 +105,7 @@ impl State {
         }
         if !self.is_connected() {
             self.packets += 1;
-            if self.packets > MAX_PACKETS {
+            if self.packets > unconnected.packets {
                 return Verdict::Reject;
             }
         }
@@ -180,10 +179,20 @@ impl State {
 /// `on_change` is called under the lock, and so in the order of the changes, when the session has
 /// its first connection (true) or has lost its last one (false).
 impl Namespaces {
+    /// Creates the namespaces of a session that may send so much while it is connected to none.
+    pub(crate) fn new(unconnected: Allowance) -> Self {
+        Self { state: Mutex::default(), unconnected }
+    }
+
+    /// Returns what the session may send while it is connected to none.
+    pub(crate) fn unconnected(&self) -> Allowance {
+        self.unconnected
+    }
+
     /// Decides on a client's packet before Socket.IO reads it; called again for a packet that had
     /// to wait.
     pub(crate) fn admit(&self, head: &Head, on_change: impl FnOnce(bool)) -> Verdict {
-        self.change(on_change, |state| state.admit(head))
+        self.change(on_change, |state| state.admit(head, self.unconnected))
     }
 
     /// Decides on bytes from the client.
@@ -193,7 +202,7 @@ impl Namespaces {
             return Verdict::Admit;
         }
         state.bytes = state.bytes.saturating_add(bytes);
-        if state.bytes > MAX_BYTES { Verdict::Reject } else { Verdict::Admit }
+        if state.bytes > self.unconnected.bytes as u64 { Verdict::Reject } else { Verdict::Admit }
     }
 
     /// Notes a packet that was sent to the client.
@@ -225,6 +234,11 @@ impl Namespaces {
             state.main = MainState::Disconnected;
             state.repeats = 0;
         });
+    }
+
+    /// Returns whether a ping was sent and not answered.
+    pub(crate) fn awaits_pong(&self) -> bool {
+        self.lock().pings > 0
     }
 
     /// Returns whether the session is connected to a namespace.
@@ -269,6 +283,6 @@ impl Namespaces {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -2,6 +2,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, OnceLock, Weak};
 
 use realtime_core::Refusal;
+use realtime_core::spi::Meter;
 
 /// The table of all sessions, as one session sees it. A session is identified by its number.
 pub(crate) trait Registry: Send + Sync {
@@ -13,6 +14,9 @@ pub(crate) trait Registry: Send + Sync {
 
     /// Notes whether a session's CONNECT waits for a free slot of its user.
     fn set_held(self: Arc<Self>, id: u64, held: bool);
+
+    /// Returns a new meter for a session by the rate of its client; none if there is no rate.
+    fn meter(&self, id: u64) -> Option<Arc<Meter>>;
 
     /// Counts and logs a refusal of the client with this address.
     fn report(&self, refusal: Refusal, address: Option<IpAddr>);
@@ -45,6 +49,12 @@ impl Registered {
         if let Some((registry, id)) = self.registry() {
             registry.set_held(id, held);
         }
+    }
+
+    /// Returns a new meter for the session by the rate of its client; none if there is no rate.
+    pub(crate) fn meter(&self) -> Option<Arc<Meter>> {
+        let (registry, id) = self.registry()?;
+        registry.meter(id)
     }
 
     /// Has the registry count and log a refusal.

@@ -98,6 +98,11 @@ impl Table {
         }
     }
 
+    /// Returns a session by its number.
+    pub(crate) fn get(&self, id: u64) -> Option<Arc<EngineSession>> {
+        Some(Arc::clone(&self.all.get(&id)?.session))
+    }
+
     /// Notes whether a session is connected to a namespace.
     pub(crate) fn set_connected(&mut self, id: u64, connected: bool) -> Option<Evictions> {
         self.change(id, |entry| entry.connected = connected)

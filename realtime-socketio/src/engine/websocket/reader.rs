@@ -27,10 +27,18 @@ pub(crate) struct FrameReader {
     admitted: usize,
     /// Number of these bytes that were scanned.
     scanned: usize,
-    /// Head of the packet that waits for its admission.
-    blocked_on: Option<Head>,
+    /// What is waited for before the next bytes are scanned.
+    blocked_on: Option<Blocked>,
     /// Number of packets since the task last yielded.
     packets: usize,
+}
+
+/// What is waited for.
+enum Blocked {
+    /// The admission of the packet with this head.
+    Packet(Head),
+    /// The rate of the client.
+    Rate,
 }
 
 /// Stage of the connection to the entry namespace.
@@ -80,8 +88,8 @@ impl FrameReader {
                 self.copy_admitted(buf);
                 return Poll::Ready(Ok(()));
             }
-            if let Some(head) = self.blocked_on.take() {
-                if !ready!(self.poll_blocked(session, head)) {
+            if let Some(blocked) = self.blocked_on.take() {
+                if !ready!(self.poll_blocked(session, blocked)) {
                     return Poll::Ready(Ok(()));
                 }
                 continue;
@@ -108,17 +116,23 @@ impl FrameReader {
         self.held = self.held.split_off(taken);
     }
 
-    /// Waits until the blocked packet is admitted, and scans the bytes behind it. Ready with false
-    /// when the session is closed.
-    fn poll_blocked(&mut self, session: &EngineSession, head: Head) -> Poll<bool> {
-        match session.admit(&head) {
+    /// Waits until the blocked packet is admitted, or the client is within its rate, and scans the
+    /// bytes behind it. Ready with false when the session is closed.
+    fn poll_blocked(&mut self, session: &EngineSession, blocked: Blocked) -> Poll<bool> {
+        let verdict = match &blocked {
+            Blocked::Packet(head) => session.admit(head),
+            Blocked::Rate if session.is_over_rate() => Verdict::Wait,
+            Blocked::Rate => Verdict::Admit,
+        };
+        match verdict {
             Verdict::Admit => {}
             Verdict::Reject => {
                 session.reject_flood();
                 return Poll::Ready(false);
             }
+            // The session wakes its readers when this may have changed.
             Verdict::Wait => {
-                self.blocked_on = Some(head);
+                self.blocked_on = Some(blocked);
                 return Poll::Pending;
             }
         }
@@ -193,7 +207,7 @@ impl FrameReader {
             self.scanned += taken;
             let verdict = match &found {
                 None => Verdict::Admit,
-                Some(Found::Frame(len)) => session.namespaces.admit_bytes(*len),
+                Some(Found::Frame(len)) => session.admit_bytes(*len, self.scan.is_alone()),
                 Some(Found::Packet(head)) => {
                     self.packets += 1;
                     session.admit(head)
@@ -202,7 +216,11 @@ impl FrameReader {
             match (verdict, found) {
                 (Verdict::Admit, _) => {}
                 (Verdict::Wait, Some(Found::Packet(head))) => {
-                    self.blocked_on = Some(head);
+                    self.blocked_on = Some(Blocked::Packet(head));
+                    return Some(());
+                }
+                (Verdict::Wait, Some(Found::Frame(_))) => {
+                    self.blocked_on = Some(Blocked::Rate);
                     return Some(());
                 }
                 _ => {
