@@ -7,6 +7,9 @@
 //!   registers the connection ([`Registration`]) and takes frames for its [`Outlet`].
 //! - A backplane implements [`Backplane`] over its own log; a directory implements [`Directory`].
 
+pub use crate::admission::address::{address_key, counted_address};
+pub use crate::admission::arrivals::{Arrival, Arrivals};
+pub use crate::admission::handshakes::Handshakes;
 pub use crate::admission::limits::{Admission, PROBE_TIMEOUT, Ticket};
 pub use crate::admission::tenants::Tenants;
 pub use crate::delivery::asks::MAX_OPEN_ASKS;
@@ -50,6 +53,7 @@ pub use crate::values::name::{MAX_NAME_BYTES, RESERVED_EVENTS, check_event_name,
 pub use crate::values::position::Position;
 pub use crate::values::random::random_between;
 pub use crate::values::revocation::Revocation;
+pub use crate::values::service_limits::ServiceLimits;
 pub use crate::values::stamp::{AtomicStamp, Stamp};
 pub use crate::values::states::States;
 pub use crate::values::subprotocols::{MAX_SUBPROTOCOLS, SubprotocolError, Subprotocols};

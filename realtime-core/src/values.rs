@@ -46,6 +46,7 @@ pub(crate) mod receipt;
 pub(crate) mod refreshed;
 pub(crate) mod refusal;
 pub(crate) mod revocation;
+pub(crate) mod service_limits;
 pub(crate) mod stamp;
 pub(crate) mod states;
 pub(crate) mod stats;

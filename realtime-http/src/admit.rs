@@ -49,8 +49,9 @@ fn names_rooms(parameter: &str) -> bool {
     ROOM_PARAMETERS.contains(&word) && digits.is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-/// Checks a request's origin, the user, the rooms that it names and the limits; `last_event_id`
-/// takes precedence over the query's. The client's address is the one that the proxies report.
+/// Checks a request's origin, the rate of handshakes, the user, the rooms that it names and the
+/// limits; `last_event_id` takes precedence over the query's. The client's address is the one that
+/// the proxies report.
 ///
 /// # Errors
 /// A [`Refusal`], counted and logged.
@@ -65,6 +66,8 @@ pub async fn admit<C: Codec>(
     let address = proxies.client(parts);
     let config = dispatcher.config();
     origins.check(parts).map_err(|refusal| dispatcher.refuse(refusal, RefusedClient::at(address)))?;
+    // After the origin: no page of others uses up what its visitors' address may make.
+    dispatcher.check_handshake(address)?;
     let parts = origins.without_foreign_cookies(parts);
     let request = ConnectRequest::new(config.provider(), &parts).with_address(address);
     let query = ConnectQuery::of(&request, config.delivery().limits().rooms_per_connection());
@@ -72,7 +75,8 @@ pub async fn admit<C: Codec>(
 }
 
 /// Checks a request on a route of the application's own, which knows the user and the rooms to
-/// enter: the origin and the limits; `last_event_id` takes precedence over the query's.
+/// enter: the origin, the rate of handshakes and the limits; `last_event_id` takes precedence over
+/// the query's.
 ///
 /// # Errors
 /// A [`Refusal`], counted and logged.
@@ -89,6 +93,7 @@ pub fn admit_as<C: Codec>(
     let address = proxies.client(parts);
     let asker = RefusedClient::at(address).with_identity(&identity);
     origins.check(parts).map_err(|refusal| dispatcher.refuse(refusal, asker))?;
+    dispatcher.check_handshake(address)?;
     let request = ConnectRequest::new(dispatcher.config().provider(), parts).with_address(address);
     let cursor = last_event_id.or_else(|| ConnectQuery::of(&request, 0).last_event_id);
     let former = request.former_connection();

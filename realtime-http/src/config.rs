@@ -5,8 +5,12 @@ use std::time::Duration;
 
 use realtime_core::setters;
 
+use crate::pending::PerAddress;
+
 /// The smallest buffer that hyper takes for HTTP/1.
 const MIN_HTTP1_BUFFER: usize = 8 * 1024;
+/// The default of the pending connections of one address.
+const PENDING_PER_ADDRESS: usize = 1024;
 
 /// The limits and socket options of the connections that a
 /// [`GuardedListener`](crate::GuardedListener) or [`serve`](crate::serve()) accepts.
@@ -14,12 +18,16 @@ const MIN_HTTP1_BUFFER: usize = 8 * 1024;
 pub struct WireConfig {
     pub(crate) accepts_per_second: Option<u32>,
     pub(crate) backlog: u32,
+    pub(crate) connections: usize,
+    pub(crate) pending: usize,
+    pub(crate) pending_per_address: Option<usize>,
     pub(crate) write_stall: Duration,
     pub(crate) unsent_low_water: Option<u32>,
     pub(crate) ack_timeout: Option<Duration>,
     pub(crate) nodelay: bool,
     pub(crate) header_read_timeout: Duration,
     pub(crate) body_read_timeout: Option<Duration>,
+    pub(crate) body_min_rate: Option<u32>,
     pub(crate) http1_buffer: usize,
     pub(crate) http2_max_streams: u32,
     pub(crate) http2_idle_timeout: Option<Duration>,
@@ -32,12 +40,16 @@ impl Default for WireConfig {
         Self {
             accepts_per_second: Some(5_000),
             backlog: 4096,
+            connections: 150_000,
+            pending: 4096,
+            pending_per_address: None,
             write_stall: Duration::from_secs(30),
             unsent_low_water: Some(128 * 1024),
             ack_timeout: Some(Duration::from_secs(60)),
             nodelay: true,
             header_read_timeout: Duration::from_secs(10),
             body_read_timeout: Some(Duration::from_secs(30)),
+            body_min_rate: Some(500),
             http1_buffer: 64 * 1024,
             http2_max_streams: 100,
             http2_idle_timeout: Some(Duration::from_secs(60)),
@@ -62,6 +74,28 @@ setters! {
         /// Further ones wait in the backlog, evenly: a flood of connections, or of clients that
         /// reconnect together, does not delay what is sent to connected ones.
         with_accepts_per_second(accepts_per_second: impl Into<Option<u32>>);
+        /// Sets how many connections may be open at a time, upgraded ones included; default
+        /// 150,000. One more is reset, counted and logged (at most each 10 s).
+        ///
+        /// Each takes a file descriptor: raise that limit of the process too (`ulimit -n`). The
+        /// limits of a provider ([`Limits`](realtime_core::Limits)) answer a client; this one only
+        /// bounds what connects and never becomes a connection of a provider.
+        with_connections(connections: usize);
+        /// Sets how many connections may be pending: open, and without a whole request so far, the
+        /// TLS handshake included; default 4,096. For a further one the oldest is reset, so that
+        /// clients that send nothing, or their headers slowly, do not keep others away. Used by
+        /// [`serve`](crate::serve()) only.
+        ///
+        /// A client has as long for its first request as it takes others to open that many: 0.8 s
+        /// when 5,000 connect per second. [`header_read_timeout`](Self::with_header_read_timeout)
+        /// bounds it too.
+        with_pending(pending: usize);
+        /// Sets how many of them may be of one address, of IPv6 of one /64; default 1,024, which
+        /// does not hold for addresses of this host. For a further one the oldest of that address
+        /// is reset. Used by [`serve`](crate::serve()) only.
+        ///
+        /// The address is the socket's: behind a proxy it is the proxy's.
+        with_pending_per_address(pending_per_address: usize);
         /// Sets how long a write may wait without one byte being accepted before the connection is
         /// reset; default 30 s.
         ///
@@ -96,9 +130,17 @@ setters! {
         /// default 30 s, `None` for ever. Used by [`serve`](crate::serve()) only.
         ///
         /// Reading fails then, and an error that the handler answers with for that becomes 408,
-        /// after which an HTTP/1 connection is closed. It bounds the time between two bytes, not
-        /// the time for all.
+        /// after which an HTTP/1 connection is closed. It bounds the time between two bytes;
+        /// [`body_min_rate`](Self::with_body_min_rate) bounds the time for all.
         with_body_read_timeout(body_read_timeout: impl Into<Option<Duration>>);
+        /// Sets how many bytes per second of a request's body have to come, on average over the
+        /// time that its handler waits for them, apart from one `body_read_timeout`; default 500,
+        /// `None` for any. Used by [`serve`](crate::serve()) only, and only with a
+        /// `body_read_timeout`.
+        ///
+        /// So a body of 16 KiB takes a minute at most (30 s + 16,384 ÷ 500 s), and one of 1 MiB 36
+        /// minutes. What comes more slowly is answered as after `body_read_timeout`.
+        with_body_min_rate(body_min_rate: impl Into<Option<u32>>);
         /// Sets how many bytes of headers, or of an unread body, HTTP/1 buffers in each direction;
         /// default 64 KiB, at least 8 KiB (less counts as 8 KiB). Used by [`serve`](crate::serve())
         /// only.
@@ -138,11 +180,15 @@ impl WireConfig {
     pub fn check(&self) -> io::Result<()> {
         let fields = [
             ("accepts_per_second", self.accepts_per_second == Some(0)),
+            ("connections", self.connections == 0),
+            ("pending", self.pending == 0),
+            ("pending_per_address", self.pending_per_address == Some(0)),
             ("write_stall", self.write_stall.is_zero()),
             ("unsent_low_water", self.unsent_low_water == Some(0)),
             ("ack_timeout", self.ack_timeout == Some(Duration::ZERO)),
             ("header_read_timeout", self.header_read_timeout.is_zero()),
             ("body_read_timeout", self.body_read_timeout == Some(Duration::ZERO)),
+            ("body_min_rate", self.body_min_rate == Some(0)),
             ("http2_idle_timeout", self.http2_idle_timeout == Some(Duration::ZERO)),
             ("http2_max_streams", self.http2_max_streams == 0),
             ("http2_ping_interval", self.http2_ping_interval.is_zero()),
@@ -152,6 +198,12 @@ impl WireConfig {
             Some((field, _)) => Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{field} is zero"))),
             None => Ok(()),
         }
+    }
+
+    /// Returns the bound of the pending connections of one address.
+    pub(crate) fn pending_of_address(&self) -> PerAddress {
+        let most = self.pending_per_address.unwrap_or(PENDING_PER_ADDRESS);
+        PerAddress { most, is_default: self.pending_per_address.is_none() }
     }
 
     /// Returns the HTTP/1 buffer as hyper accepts it, which panics below its minimum.
@@ -170,11 +222,15 @@ mod tests {
         let config = WireConfig::default;
         let cases = [
             ("accepts_per_second", config().with_accepts_per_second(0)),
+            ("connections", config().with_connections(0)),
+            ("pending", config().with_pending(0)),
+            ("pending_per_address", config().with_pending_per_address(0)),
             ("write_stall", config().with_write_stall(Duration::ZERO)),
             ("unsent_low_water", config().with_unsent_low_water(0)),
             ("ack_timeout", config().with_ack_timeout(Duration::ZERO)),
             ("header_read_timeout", config().with_header_read_timeout(Duration::ZERO)),
             ("body_read_timeout", config().with_body_read_timeout(Duration::ZERO)),
+            ("body_min_rate", config().with_body_min_rate(0)),
             ("http2_idle_timeout", config().with_http2_idle_timeout(Duration::ZERO)),
             ("http2_max_streams", config().with_http2_max_streams(0)),
             ("http2_ping_interval", config().with_http2_ping_interval(Duration::ZERO)),

@@ -1,6 +1,11 @@
 //! The driver of one connection of the server, from its first byte to its end.
 
-use std::{convert::Infallible, io, pin::pin, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    io,
+    pin::pin,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use axum::{
     Router,
@@ -28,13 +33,15 @@ use tower_service::Service as _;
 
 use crate::activity::{Activity, Verdict};
 use crate::config::WireConfig;
+use crate::ended::Ended;
 use crate::guard::GuardedStream;
 use crate::head::Unread;
 use crate::listener::WireInfo;
+use crate::pending::{Entered, Pending};
 #[cfg(feature = "tls")]
 use crate::tls::{Acceptor, Tls};
 use crate::upgrade::has_token;
-use crate::upload::Upload;
+use crate::upload::{Pace, Upload};
 use crate::wire::Wire;
 
 /// The first bytes of an HTTP/2 client with prior knowledge (RFC 9113 §3.4).
@@ -64,6 +71,8 @@ pub(crate) enum Phase {
 pub(crate) struct Protocols {
     router: Router,
     config: WireConfig,
+    /// The connections without a request so far.
+    pending: Arc<Pending>,
     http1: http1::Builder,
     http2: http2::Builder<TokioExecutor>,
     #[cfg(feature = "tls")]
@@ -81,7 +90,7 @@ enum Version {
 }
 
 impl Protocols {
-    pub(crate) fn new(router: Router, config: &WireConfig) -> Self {
+    pub(crate) fn new(router: Router, config: &WireConfig, pending: &Arc<Pending>) -> Self {
         let mut http1 = http1::Builder::new();
         http1
             .timer(TokioTimer::new())
@@ -101,6 +110,7 @@ impl Protocols {
         Self {
             router,
             config: config.clone(),
+            pending: Arc::clone(pending),
             http1,
             http2,
             #[cfg(feature = "tls")]
@@ -118,17 +128,25 @@ impl Protocols {
     /// Starts to serve one connection, in a task of its own.
     pub(crate) fn start(self: Arc<Self>, stream: GuardedStream, phase: watch::Receiver<Phase>) {
         let wire = Arc::clone(stream.wire());
+        // Here and not in the task, so that the bound holds before the task runs.
+        let pending = self.pending.enter(&wire);
         #[cfg(feature = "tls")]
         if self.acceptor.is_some() {
-            tokio::spawn(self.secure(stream, wire, phase));
+            tokio::spawn(self.secure(stream, wire, pending, phase));
             return;
         }
-        tokio::spawn(self.drive(stream, wire, phase));
+        tokio::spawn(self.drive(stream, wire, pending, phase));
     }
 
     /// Serves one connection after its TLS handshake.
     #[cfg(feature = "tls")]
-    async fn secure(self: Arc<Self>, stream: GuardedStream, wire: Arc<Wire>, mut phase: watch::Receiver<Phase>) {
+    async fn secure(
+        self: Arc<Self>,
+        stream: GuardedStream,
+        wire: Arc<Wire>,
+        pending: Entered,
+        mut phase: watch::Receiver<Phase>,
+    ) {
         let Some(acceptor) = &self.acceptor else { return };
         // Boxed, so that the memory for the handshake is released with its end.
         let accept = Box::pin(acceptor.accept(stream));
@@ -139,25 +157,35 @@ impl Protocols {
             },
             _ = phase.changed() => return,
         };
-        self.drive(secured, wire, phase).await;
+        self.drive(secured, wire, pending, phase).await;
     }
 
     /// Serves one connection until it ends, is upgraded, or the server stops; the receiver is
     /// dropped with the connection.
-    async fn drive<S: Stream>(self: Arc<Self>, mut stream: S, wire: Arc<Wire>, mut phase: watch::Receiver<Phase>) {
+    async fn drive<S: Stream>(
+        self: Arc<Self>,
+        mut stream: S,
+        wire: Arc<Wire>,
+        pending: Entered,
+        mut phase: watch::Receiver<Phase>,
+    ) {
         // hyper-util's detection waits forever for a client that sends nothing.
         let version = tokio::select! {
             version = timeout(self.config.header_read_timeout, detect(&mut stream)) => match version {
                 Ok(Ok(version)) => version,
                 Ok(Err(error)) => return tracing::trace!(peer = %wire.peer(), %error, "connection ended before a request"),
-                Err(_) => return tracing::debug!(peer = %wire.peer(), "closing a connection that sent no request in time"),
+                Err(_) => {
+                    wire.count(Ended::HeaderTimeout);
+                    return tracing::debug!(peer = %wire.peer(), "closing a connection that sent no request in time");
+                }
             },
             _ = phase.changed() => return,
         };
         let routes = Routes {
             router: self.router.clone(),
             wire: Arc::clone(&wire),
-            body_read_timeout: self.config.body_read_timeout,
+            pending: Mutex::new(Some(pending)),
+            pace: Pace::of(&self.config),
             activity: None,
         };
         let io = TokioIo::new(stream);
@@ -167,6 +195,9 @@ impl Protocols {
             Version::Http2 => Box::pin(self.serve_http2(io, routes, &mut phase)).await,
         };
         if let Err(error) = ended {
+            if error.is_timeout() && !wire.requested() {
+                wire.count(Ended::HeaderTimeout);
+            }
             tracing::debug!(peer = %wire.peer(), stalled = wire.stalled(), %error, "connection failed");
         }
     }
@@ -269,7 +300,10 @@ async fn detect<S: Stream>(stream: &mut S) -> io::Result<Version> {
 struct Routes {
     router: Router,
     wire: Arc<Wire>,
-    body_read_timeout: Option<Duration>,
+    /// Set until the first request.
+    pending: Mutex<Option<Entered>>,
+    /// The time for the body of a request, if it is bounded.
+    pace: Option<Pace>,
     /// The activity of an HTTP/2 connection.
     activity: Option<Arc<Activity>>,
 }
@@ -280,11 +314,13 @@ impl hyper::service::Service<hyper::Request<Incoming>> for Routes {
     type Future = Either<RouteFuture<Infallible>, BoxFuture<'static, Result<Response, Infallible>>>;
 
     fn call(&self, request: hyper::Request<Incoming>) -> Self::Future {
-        self.wire.note_request();
+        if self.wire.note_request() {
+            self.pending.lock().unwrap_or_else(PoisonError::into_inner).take();
+        }
         let mut late = None;
-        let mut request: Request = request.map(|body| match self.body_read_timeout {
-            Some(limit) if !body.is_end_stream() => {
-                let upload = Upload::new(body, limit);
+        let mut request: Request = request.map(|body| match self.pace {
+            Some(pace) if !body.is_end_stream() => {
+                let upload = Upload::new(body, pace, Arc::clone(&self.wire));
                 late = Some(upload.late());
                 Body::new(upload)
             }

@@ -22,7 +22,9 @@ use tokio::{
 
 use crate::byte_stream::ByteStream;
 use crate::config::WireConfig;
+use crate::ended::{EndCounters, Ended, ListenerStats};
 use crate::head::{Head, Unread};
+use crate::pending::Pending;
 use crate::shared::Shared;
 use crate::throttle::Throttle;
 use crate::wire::Wire;
@@ -33,24 +35,32 @@ const MAX_IGNORED: u32 = 64 * 1024;
 /// A factory of the guarded streams of one listener, which share a limit and a count of stalls;
 /// clones are the same guard.
 #[derive(Clone)]
-pub struct Guard(Arc<Shared>);
+pub struct Guard {
+    shared: Arc<Shared>,
+    /// The connections without a request so far.
+    pending: Arc<Pending>,
+}
 
 impl Guard {
     /// Creates a guard with the [`write_stall`](WireConfig::with_write_stall) and the
     /// [`ack_timeout`](WireConfig::with_ack_timeout) of `config`.
     #[must_use]
     pub fn new(config: &WireConfig) -> Self {
-        Self(Arc::new(Shared {
+        let shared = Arc::new(Shared {
             write_stall: config.write_stall,
             ack_timeout: config.ack_timeout,
             epoch: Instant::now(),
-            stalls: AtomicU64::new(0),
-        }))
+            open: AtomicU64::new(0),
+            ended: EndCounters::default(),
+        });
+        let pending = Pending::new(config.pending, Some(config.pending_of_address()), Ended::PendingLimit);
+        Self { shared, pending }
     }
 
     /// Wraps a connection.
     pub fn wrap<S: ByteStream>(&self, io: S, peer: SocketAddr) -> GuardedStream<S> {
-        let wire = Arc::new(Wire::new(peer, Arc::clone(&self.0), io.send_queue()));
+        self.shared.open.fetch_add(1, Relaxed);
+        let wire = Arc::new(Wire::new(peer, Arc::clone(&self.shared), io.send_queue()));
         GuardedStream {
             io,
             wire,
@@ -66,13 +76,35 @@ impl Guard {
     /// Returns the number of connections that were aborted because of a stalled write.
     #[must_use]
     pub fn stalls(&self) -> u64 {
-        self.0.stalls.load(Relaxed)
+        self.shared.ended.of(Ended::WriteStall)
+    }
+
+    /// Returns the numbers of connections, and of those that were ended here.
+    #[must_use]
+    pub fn stats(&self) -> ListenerStats {
+        let pending = u64::try_from(self.pending.len()).unwrap_or(u64::MAX);
+        ListenerStats { open: self.open(), pending, ended: self.shared.ended.read() }
+    }
+
+    /// Returns the connections without a request so far.
+    pub(crate) fn pending(&self) -> &Arc<Pending> {
+        &self.pending
+    }
+
+    /// Returns the number of connections.
+    pub(crate) fn open(&self) -> u64 {
+        self.shared.open.load(Relaxed)
+    }
+
+    /// Counts a connection that is refused.
+    pub(crate) fn count_refused(&self) {
+        self.shared.ended.count(Ended::ConnectionLimit);
     }
 }
 
 impl fmt::Debug for Guard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Guard").field("write_stall", &self.0.write_stall).field("stalls", &self.stalls()).finish()
+        f.debug_struct("Guard").field("write_stall", &self.shared.write_stall).field("stalls", &self.stalls()).finish()
     }
 }
 

@@ -14,6 +14,7 @@ use axum::{
     serve::{IncomingStream, Listener},
 };
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
 
 use crate::config::WireConfig;
 use crate::guard::{Guard, GuardedStream};
@@ -22,6 +23,8 @@ use crate::wire::Wire;
 
 /// The pause after an accept failed for lack of a resource, such as file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// The interval at which connections beyond the limit are logged.
+const REFUSAL_LOG: Duration = Duration::from_secs(10);
 
 /// A TCP listener for [`axum::serve`](axum::serve()) that wraps each connection in a
 /// [`GuardedStream`].
@@ -52,6 +55,8 @@ pub struct GuardedListener {
     tcp: TcpListener,
     config: WireConfig,
     guard: Guard,
+    /// The moment at which a refused connection was logged last.
+    refusal_logged: Option<Instant>,
     /// The number of consecutive accepts that failed, so that a shortage is logged once and not ten
     /// times a second.
     failures: u64,
@@ -71,13 +76,25 @@ impl GuardedListener {
         if let Err(error) = socket2::SockRef::from(&tcp).listen(config.backlog.min(i32::MAX as u32) as i32) {
             tracing::debug!(%error, "cannot set the backlog");
         }
-        Self { tcp, config, guard, failures: 0, pace: Throttle::new() }
+        Self { tcp, config, guard, refusal_logged: None, failures: 0, pace: Throttle::new() }
     }
 
     /// Returns the guard of this listener's connections, which counts the stalled ones; clone it
     /// before the listener is moved.
     pub fn guard(&self) -> &Guard {
         &self.guard
+    }
+
+    /// Resets a connection beyond the limit: nothing is known of its client yet, not even whether
+    /// it speaks TLS.
+    fn refuse(&mut self, tcp: &TcpStream, peer: SocketAddr) {
+        let _ = tcp.set_zero_linger();
+        self.guard.count_refused();
+        if self.refusal_logged.is_none_or(|logged| logged.elapsed() >= REFUSAL_LOG) {
+            self.refusal_logged = Some(Instant::now());
+            let (limit, setting) = (self.config.connections, "WireConfig::with_connections");
+            tracing::warn!(%peer, limit, setting, "connections are reset: as many are open as may be");
+        }
     }
 
     /// Waits after a failed accept.
@@ -103,10 +120,10 @@ impl Listener for GuardedListener {
 
     async fn accept(&mut self) -> (GuardedStream, SocketAddr) {
         let rate = self.config.accepts_per_second.and_then(NonZeroU32::new);
-        if let Some(rate) = rate {
-            poll_fn(|cx| self.pace.poll_turn(cx, rate, 1)).await;
-        }
         loop {
+            if let Some(rate) = rate {
+                poll_fn(|cx| self.pace.poll_turn(cx, rate, 1)).await;
+            }
             match self.tcp.accept().await {
                 Ok((tcp, peer)) => {
                     if self.failures > 0 {
@@ -115,6 +132,10 @@ impl Listener for GuardedListener {
                     }
                     if let Some(rate) = rate {
                         self.pace.spend(1, rate);
+                    }
+                    if self.guard.open() >= self.config.connections as u64 {
+                        self.refuse(&tcp, peer);
+                        continue;
                     }
                     if let Err(error) = prepare(&tcp, &self.config) {
                         tracing::debug!(%peer, %error, "cannot set a socket option");

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use realtime_core::RealtimeProvider;
 
 use crate::origin::ProviderOrigins;
+use crate::proxies::TrustedProxies;
 
 /// A provider that is reached over HTTP and has its own routes.
 #[diagnostic::on_unimplemented(
@@ -25,6 +26,12 @@ pub trait HttpProvider: RealtimeProvider + Any + 'static {
     /// Returns the pages that may connect: a service sets its own for a provider whose
     /// configuration names none, before the provider is attached, and logs them. By default `None`.
     fn origins(&self) -> Option<&ProviderOrigins> {
+        None
+    }
+
+    /// Returns the reverse proxies that may report a client's address, by which a service counts
+    /// its other requests too. By default `None`.
+    fn trusted_proxies(&self) -> Option<&TrustedProxies> {
         None
     }
 

@@ -48,12 +48,16 @@ pub fn serve(listener: TcpListener, router: Router) -> Serve {
         router,
         guard: Guard::new(&config),
         config,
+        observer: None,
         signal: None,
         deadline: DEADLINE,
         #[cfg(feature = "tls")]
         tls: None,
     }
 }
+
+/// A callback for the guard of a server.
+type Observer = Box<dyn FnOnce(&Guard) + Send>;
 
 /// A server created by [`serve`]; awaiting it runs it.
 ///
@@ -65,6 +69,7 @@ pub struct Serve {
     router: Router,
     config: WireConfig,
     guard: Guard,
+    observer: Option<Observer>,
     signal: Option<BoxFuture<'static, ()>>,
     deadline: Duration,
     #[cfg(feature = "tls")]
@@ -77,6 +82,13 @@ impl Serve {
     pub fn with_config(mut self, config: WireConfig) -> Self {
         self.guard = Guard::new(&config);
         self.config = config;
+        self
+    }
+
+    /// Calls `observer` when the server begins, with its guard, whose statistics it may read for as
+    /// long as the server runs.
+    pub fn with_observer(mut self, observer: impl FnOnce(&Guard) + Send + 'static) -> Self {
+        self.observer = Some(Box::new(observer));
         self
     }
 
@@ -119,9 +131,12 @@ impl Serve {
         self.listener.local_addr()
     }
 
-    async fn run(self) {
+    async fn run(mut self) {
+        if let Some(observer) = self.observer.take() {
+            observer(&self.guard);
+        }
         // Converts the router once and not for each request.
-        let protocols = Protocols::new(self.router.with_state(()), &self.config);
+        let protocols = Protocols::new(self.router.with_state(()), &self.config, self.guard.pending());
         #[cfg(feature = "tls")]
         let _watch = self.tls.as_ref().and_then(Tls::watch);
         #[cfg(feature = "tls")]

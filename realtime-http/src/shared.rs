@@ -1,9 +1,8 @@
-use std::{
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
-    time::Duration,
-};
+use std::{sync::atomic::AtomicU64, time::Duration};
 
 use tokio::time::Instant;
+
+use crate::ended::EndCounters;
 
 /// The state that all connections of one guard share.
 pub(crate) struct Shared {
@@ -11,7 +10,9 @@ pub(crate) struct Shared {
     pub(crate) ack_timeout: Option<Duration>,
     /// The zero point of the wires' clocks, which are one small integer each.
     pub(crate) epoch: Instant,
-    pub(crate) stalls: AtomicU64,
+    /// The number of streams that are not dropped.
+    pub(crate) open: AtomicU64,
+    pub(crate) ended: EndCounters,
 }
 
 impl Shared {
@@ -19,9 +20,5 @@ impl Shared {
     pub(crate) fn now(&self) -> u64 {
         let elapsed = Instant::now().saturating_duration_since(self.epoch);
         u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX).max(1)
-    }
-
-    pub(crate) fn count_stall(&self) {
-        self.stalls.fetch_add(1, Relaxed);
     }
 }

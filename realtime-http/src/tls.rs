@@ -2,7 +2,6 @@
 
 mod accept;
 mod certificate;
-mod handshakes;
 mod secured;
 
 use std::{fmt, io, path::PathBuf, sync::Arc, time::Duration};

@@ -37,6 +37,7 @@ use std::{
 
 use futures_util::task::AtomicWaker;
 
+use crate::ended::Ended;
 #[cfg(feature = "tls")]
 use crate::records::Records;
 use crate::shared::Shared;
@@ -138,6 +139,17 @@ impl Wire {
     /// orderly close.
     pub fn kill(&self) {
         self.end(KILLED);
+    }
+
+    /// Kills the connection and counts the reason.
+    pub(crate) fn end_for(&self, reason: Ended) {
+        self.count(reason);
+        self.kill();
+    }
+
+    /// Counts the reason for which the connection, or a request on it, ends.
+    pub(crate) fn count(&self, reason: Ended) {
+        self.shared.ended.count(reason);
     }
 
     /// Pauses reads (`true`), so that TCP itself slows the client down, or resumes them (`false`).
@@ -274,11 +286,9 @@ impl Wire {
         self.broken.store(true, SeqCst);
     }
 
-    /// Notes that a request has reached the router.
-    pub(crate) fn note_request(&self) {
-        if !self.requested() {
-            self.flags.fetch_or(REQUESTED, AcqRel);
-        }
+    /// Notes that a request has reached the router; returns whether it is the first one.
+    pub(crate) fn note_request(&self) -> bool {
+        !self.requested() && self.flags.fetch_or(REQUESTED, AcqRel) & REQUESTED == 0
     }
 
     pub(crate) fn requested(&self) -> bool {
@@ -366,6 +376,7 @@ impl Wire {
     /// Drops every waker, now that the stream is dropped: a connection must not keep its own task
     /// alive.
     pub(crate) fn close(&self) {
+        self.shared.open.fetch_sub(1, Relaxed);
         self.unacknowledged.close(self.broken());
         self.flags.fetch_or(CLOSED, SeqCst);
         drop(self.reader.take());
@@ -377,7 +388,7 @@ impl Wire {
     pub(crate) fn stall(&self) {
         // Several clocks may notice it at the same time.
         if self.flags.fetch_or(STALLED, SeqCst) & STALLED == 0 {
-            self.shared.count_stall();
+            self.shared.ended.count(Ended::WriteStall);
         }
         self.end(STALLED);
     }

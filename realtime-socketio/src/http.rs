@@ -14,8 +14,8 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body::Body as _;
 use realtime_core::spi::{Dispatched, RefusedClient};
 use realtime_core::{Refusal, RefusalKind};
-use realtime_http::HttpProvider;
 use realtime_http::spi::{NO_TRANSFORM, ProviderOrigins, error_response, notice_foreign_server, refusal_response};
+use realtime_http::{HttpProvider, TrustedProxies};
 
 use crate::engine::query::{Query, SessionParam};
 use crate::provider::SocketIoProvider;
@@ -42,30 +42,38 @@ impl HttpProvider for SocketIoProvider {
         Some(self.origins())
     }
 
+    fn trusted_proxies(&self) -> Option<&TrustedProxies> {
+        Some(&self.config().trusted_proxies)
+    }
+
     fn is_ready(&self) -> bool {
         self.dispatcher().is_ready()
     }
 }
 
-/// Refuses foreign origins and, on a node that shuts down or is full, new sessions; answers
-/// preflights; adds the CORS headers.
+/// Refuses foreign origins and, on a node that shuts down or is full, or above the rate of
+/// handshakes, new sessions; answers preflights; adds the CORS headers.
 async fn check(State(provider): State<Arc<SocketIoProvider>>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
     notice_foreign_server(&parts);
     let dispatcher = provider.dispatcher();
     let origins = provider.origins().get();
-    let checked = origins.check(&parts).and_then(|()| {
-        let new = Query::read(parts.uri.query().unwrap_or_default(), &parts.headers).sid == SessionParam::None;
-        if new && dispatcher.is_draining() {
-            return Err(Refusal::new(RefusalKind::Draining, "this node is shutting down"));
+    let is_preflight = parts.method == Method::OPTIONS;
+    let address = provider.config().trusted_proxies.client(&parts);
+    let refuse = |refusal| dispatcher.refuse(refusal, RefusedClient::at(address));
+    let checked = origins.check(&parts).map_err(refuse).and_then(|()| {
+        if Query::read(parts.uri.query().unwrap_or_default(), &parts.headers).sid != SessionParam::None {
+            return Ok(());
         }
-        if new && !provider.has_room() {
-            return Err(Refusal::new(RefusalKind::NodeLimit, "this node accepts no more connections"));
+        if dispatcher.is_draining() {
+            return Err(refuse(Refusal::new(RefusalKind::Draining, "this node is shutting down")));
         }
-        Ok(())
+        if !provider.has_room() {
+            return Err(refuse(Refusal::new(RefusalKind::NodeLimit, "this node accepts no more connections")));
+        }
+        if is_preflight { Ok(()) } else { dispatcher.check_handshake(address) }
     });
     let mut headers = HeaderMap::new();
-    let is_preflight = parts.method == Method::OPTIONS;
     if is_preflight {
         origins.allow_preflight(&parts, METHODS, &mut headers);
     } else {
@@ -75,10 +83,7 @@ async fn check(State(provider): State<Arc<SocketIoProvider>>, request: Request, 
         }
     }
     let mut response = match checked {
-        Err(refusal) => {
-            let address = provider.config().trusted_proxies.client(&parts);
-            refusal_response(&dispatcher.refuse(refusal, RefusedClient::at(address)))
-        }
+        Err(refusal) => refusal_response(&refusal),
         // Fetch standard: a browser sends a preflight before a request with a content type of its
         // own.
         Ok(()) if is_preflight => StatusCode::NO_CONTENT.into_response(),

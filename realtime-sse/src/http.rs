@@ -12,7 +12,7 @@ use axum::routing::get;
 use realtime_core::spi::{Admitted, Dispatched, RefusedClient};
 use realtime_core::{Identity, Refusal, RefusalKind};
 use realtime_http::spi::{NO_TRANSFORM, ProviderOrigins, admit, admit_as, method_response, refusal_response};
-use realtime_http::{HttpProvider, WireInfo};
+use realtime_http::{HttpProvider, TrustedProxies, WireInfo};
 
 use crate::codec;
 use crate::outlet::Transport;
@@ -46,6 +46,10 @@ impl HttpProvider for SseProvider {
 
     fn origins(&self) -> Option<&ProviderOrigins> {
         Some(self.origins())
+    }
+
+    fn trusted_proxies(&self) -> Option<&TrustedProxies> {
+        Some(&self.config().trusted_proxies)
     }
 
     fn is_ready(&self) -> bool {

@@ -56,6 +56,7 @@ impl SseProvider {
         let refuse = |refusal| dispatcher.refuse(refusal, RefusedClient::at(address));
         let origins = self.origins().get();
         origins.check(parts).map_err(refuse)?;
+        dispatcher.check_handshake_rate(address)?;
         let seen = origins.without_foreign_cookies(parts);
         let request = ConnectRequest::new(dispatcher.config().provider(), &seen).with_address(address);
         let max_token_bytes = dispatcher.runtime().map_or(MAX_TOKEN_BYTES, |runtime| runtime.max_token_bytes);

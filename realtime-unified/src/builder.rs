@@ -2,8 +2,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use realtime_core::spi::{
-    Admission, Backplane, CONNECTION_LIVES, CursorSecret, DECISION_TIMEOUT, Directory, Log, MAX_REVOCATIONS,
-    MAX_TOKEN_BYTES, MAX_WAITING_REFRESHES, OfflineWorker, Publisher, Runtime, States,
+    Backplane, CONNECTION_LIVES, CursorSecret, DECISION_TIMEOUT, Directory, Log, MAX_REVOCATIONS, MAX_TOKEN_BYTES,
+    MAX_WAITING_REFRESHES, OfflineWorker, Publisher, Runtime, ServiceLimits, States,
 };
 use realtime_core::{
     Anonymous, Authenticator, Capabilities, DenyRooms, Drain, Error, InboundRate, LifecycleHook, MemoryBackplane,
@@ -41,7 +41,7 @@ pub struct NotificationServiceBuilder {
     pub(crate) router: Router,
     pub(crate) states: States,
     decision_timeout: Option<Duration>,
-    connections_per_user: Option<usize>,
+    limits: ServiceLimits,
     max_event_bytes: Option<usize>,
     max_revocations: Option<usize>,
     connection_lives: Option<usize>,
@@ -146,7 +146,54 @@ impl NotificationServiceBuilder {
     /// ([`Limits::with_connections_per_user`](realtime_core::Limits::with_connections_per_user)). Zero is
     /// rejected.
     pub fn connections_per_user(mut self, most: usize) -> Self {
-        self.connections_per_user = Some(most);
+        self.limits = self.limits.with_connections_per_user(most);
+        self
+    }
+
+    /// Sets how many connections one tenant may have with all providers on this node together;
+    /// default: with each provider half of its
+    /// [`Limits::with_connections`](realtime_core::Limits::with_connections), so 50,000, which
+    /// leaves the others room when one tenant has all it may. One more gets 429 (`tenant_limit`).
+    /// Connections without a tenant do not count. Zero is rejected, `usize::MAX` is no limit, as
+    /// for an application that has one tenant.
+    pub fn connections_per_tenant(mut self, most: usize) -> Self {
+        self.limits = self.limits.with_connections_per_tenant(most);
+        self
+    }
+
+    /// Sets how many connections may come from one client address, of IPv6 from one /64, with all
+    /// providers on this node together; default 1,000. One more gets 429 (`address_limit`). Zero is
+    /// rejected, `usize::MAX` is no limit.
+    ///
+    /// Behind a proxy the address is the proxy's, unless the providers' `with_trusted_proxies`
+    /// names it. The default does not hold for addresses of this host, so that a proxy here that is
+    /// not named does not have all clients share one limit; a number that is set holds for every
+    /// address.
+    pub fn connections_per_address(mut self, most: usize) -> Self {
+        self.limits = self.limits.with_connections_per_address(most);
+        self
+    }
+
+    /// Sets how many handshakes this node accepts per second, four times as many of which may come
+    /// at once; default 5,000 and 20,000. One more gets 429 (`handshake_rate`) with the time to
+    /// retry after, before the authenticator is asked. Zero is rejected, `u32::MAX` is no limit.
+    ///
+    /// A handshake is a request for an event stream, a WebSocket or a session of Socket.IO, a
+    /// refresh of a stream's credentials, and a request for a ticket.
+    pub fn handshakes_per_second(mut self, most: u32) -> Self {
+        self.limits = self.limits.with_handshakes_per_second(most);
+        self
+    }
+
+    /// Sets how many of them one client address may make per second, of IPv6 one /64, five times as
+    /// many of which may come at once; default 100 and 500, which does not hold for addresses of
+    /// this host. Zero is rejected, `u32::MAX` is no limit. Proxies count as for
+    /// [`connections_per_address`](Self::connections_per_address).
+    ///
+    /// At most 65,536 addresses are counted at a time; those beyond are bounded by the rate of the
+    /// node alone.
+    pub fn handshakes_per_address(mut self, most: u32) -> Self {
+        self.limits = self.limits.with_handshakes_per_address(most);
         self
     }
 
@@ -294,13 +341,12 @@ impl NotificationServiceBuilder {
             Some(tickets) => Arc::new(tickets.clone()) as _,
             None => authenticator,
         };
-        let mut runtime = Runtime::new(log.clone(), authenticator);
+        let mut runtime = Runtime::new(log.clone(), authenticator).with_limits(self.limits);
         runtime.sends = Some(Arc::new(Everywhere { slot: slot.clone(), log }));
         runtime.policy = policy;
         runtime.router = self.router;
         runtime.states = self.states.with(slot.clone());
         runtime.hooks = self.hooks;
-        runtime.slots = Admission::of_service(self.connections_per_user);
         runtime.max_event_bytes = self.max_event_bytes.unwrap_or(MAX_EVENT_BYTES);
         runtime.decision_timeout = self.decision_timeout.unwrap_or(DECISION_TIMEOUT);
         runtime.max_revocations = self.max_revocations.unwrap_or(MAX_REVOCATIONS);
@@ -328,7 +374,6 @@ impl NotificationServiceBuilder {
         self.offline_config.check()?;
         for (field, is_zero) in [
             ("decision_timeout", self.decision_timeout == Some(Duration::ZERO)),
-            ("connections_per_user", self.connections_per_user == Some(0)),
             ("max_event_bytes", self.max_event_bytes == Some(0)),
             ("revocations", self.max_revocations == Some(0)),
             ("max_token_bytes", self.max_token_bytes == Some(0)),
@@ -339,6 +384,7 @@ impl NotificationServiceBuilder {
             }
         }
         self.inbound_per_tenant.map_or(Ok(()), |rate| rate.check("inbound_per_tenant"))?;
+        self.limits.check()?;
         self.tickets.as_ref().map_or(Ok(()), TicketConfig::check)
     }
 }

@@ -19,6 +19,7 @@ mod fakes;
 pub mod handler;
 mod handlers;
 mod hooks;
+mod listeners;
 pub mod memory;
 #[cfg(feature = "metrics")]
 pub mod metrics;

@@ -7,6 +7,7 @@
 
 pub(crate) mod exported;
 mod log;
+mod node;
 mod provider;
 mod seconds;
 mod writer;
@@ -31,6 +32,10 @@ impl NotificationService {
             "1 while the node accepts connections and the log can be written, else 0.",
             f64::from(u8::from(self.is_ready())),
         );
+        node::listeners(&mut writer, &self.listener_stats());
+        if let Some(runtime) = self.runtime() {
+            node::handshakes(&mut writer, runtime.handshakes.refused());
+        }
         if let Some(log) = self.log() {
             log::record(&mut writer, &log.stats(), log.health().probe);
         }

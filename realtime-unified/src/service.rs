@@ -16,6 +16,7 @@ use serde::Serialize;
 use tokio::net::TcpListener;
 
 use crate::fakes::Fakes;
+use crate::listeners::guards::Guards;
 use crate::registry::{Entry, Registry};
 use crate::ticket::{self, TicketOffice};
 
@@ -38,6 +39,7 @@ pub(crate) struct Parts {
     tickets: Option<TicketOffice>,
     /// Ends with the service.
     offline: Option<OfflineWorker>,
+    listeners: Guards,
     #[cfg(feature = "metrics")]
     exported: crate::metrics::exported::Exported,
 }
@@ -73,6 +75,7 @@ impl NotificationService {
             origins,
             tickets,
             offline,
+            listeners: Guards::default(),
             #[cfg(feature = "metrics")]
             exported: crate::metrics::exported::Exported::default(),
         }))
@@ -81,6 +84,10 @@ impl NotificationService {
     #[cfg(feature = "metrics")]
     pub(crate) fn exported(&self) -> &crate::metrics::exported::Exported {
         &self.0.exported
+    }
+
+    pub(crate) fn listeners(&self) -> &Guards {
+        &self.0.listeners
     }
 
     pub(crate) fn origins(&self) -> &Origins {
@@ -399,8 +406,9 @@ impl NotificationService {
     /// When `app` has a route of a provider's already, such as those of
     /// [`NotificationService::router`].
     pub fn serve(&self, listener: TcpListener, app: axum::Router, drain: Drain) -> Serve {
-        let service = self.clone();
-        serve(listener, app.merge(self.router())).with_graceful_shutdown(async move {
+        let (service, observed) = (self.clone(), self.clone());
+        let server = serve(listener, app.merge(self.router()));
+        server.with_observer(move |guard| observed.observe_listener(guard)).with_graceful_shutdown(async move {
             shutdown_signal().await;
             service.shutdown(drain).await;
         })

@@ -15,7 +15,7 @@ use hyper_util::rt::TokioIo;
 use realtime_core::spi::{Admitted, RefusedClient, SessionOutlet, SubprotocolError, Subprotocols};
 use realtime_core::{Identity, Refusal};
 use realtime_http::spi::{ProviderOrigins, admit, admit_as, method_response, refusal_response, websocket_request};
-use realtime_http::{HttpProvider, WireInfo};
+use realtime_http::{HttpProvider, TrustedProxies, WireInfo};
 use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
@@ -41,6 +41,10 @@ impl HttpProvider for WsProvider {
 
     fn origins(&self) -> Option<&ProviderOrigins> {
         Some(self.origins())
+    }
+
+    fn trusted_proxies(&self) -> Option<&TrustedProxies> {
+        Some(&self.config().trusted_proxies)
     }
 
     fn is_ready(&self) -> bool {
@@ -74,6 +78,8 @@ impl WsProvider {
         let address = self.config().trusted_proxies.client(&parts);
         let handshake = Handshake::of(Request::from_parts(parts, body), self.config());
         if let Err(invalid) = &handshake {
+            // A valid one is counted when it is admitted.
+            self.shared().dispatcher.check_handshake_rate(address)?;
             self.shared().dispatcher.refuse(invalid.refusal(), RefusedClient::at(address));
         }
         handshake
@@ -131,7 +137,7 @@ struct Handshake {
     response: Response,
 }
 
-/// The reason why a request is no valid handshake.
+/// The reason why a request is no valid handshake, or one too many.
 struct InvalidHandshake {
     refusal: Refusal,
     status: StatusCode,
@@ -187,6 +193,12 @@ impl InvalidHandshake {
             headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
         }
         response
+    }
+}
+
+impl From<Refusal> for InvalidHandshake {
+    fn from(refusal: Refusal) -> Self {
+        Self { status: refusal.kind().status(), refusal }
     }
 }
 

@@ -52,7 +52,7 @@ pub(super) async fn start(listener: TcpListener, options: &ServeOptions) -> Resu
     let delivery = DeliveryConfig::default().with_limits(limits).with_write_stall(write_stall).with_window(window);
     let hooks = Hooks::default();
     let builder = NotificationService::builder().authenticator(FromQuery).room_policy(AllowRooms);
-    let mut builder = builder.hook(hooks.clone());
+    let mut builder = builder.hook(hooks.clone()).handshakes_per_second(u32::MAX);
     if let Some(at) = &options.log_at {
         let log = options.log.open(at, &options.log_name).await?;
         builder = builder.backplane(log.backplane);
@@ -87,7 +87,7 @@ pub(super) async fn start(listener: TcpListener, options: &ServeOptions) -> Resu
         senders.push(provider.broadcast());
         rooms.extend(provider.rooms());
     }
-    let wire = WireConfig::default().with_write_stall(write_stall);
+    let wire = WireConfig::default().with_write_stall(write_stall).with_connections(1_000_000);
     let ready = service.clone();
     let router = service.router().route("/readyz", get(async move || readiness(&ready)));
     let stop = Arc::new(Notify::new());

@@ -3,11 +3,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
-use realtime_unified::config::{InboundRate, Limits};
 use realtime_unified::disk::{DiskBackplane, DiskConfig};
 use realtime_unified::nats::{NatsBackplane, NatsConfig};
 use realtime_unified::redis::{RedisBackplane, RedisConfig};
 use realtime_unified::{Drain, Error, NotificationServiceBuilder, Tls};
+
+use crate::limits::LimitArgs;
 
 /// Realtime demo: Server-Sent Events, WebSocket and Socket.IO side by side.
 #[derive(Debug, Parser)]
@@ -40,14 +41,8 @@ pub(crate) struct Args {
     /// it is told. Default: logins do not end.
     #[arg(long, value_name = "SECONDS")]
     pub(crate) token_life: Option<u16>,
-    /// Take this many messages per second from one connection, twice as many at once, and close a
-    /// client that sends more for 30 seconds; default 500, 0 for any number.
-    #[arg(long, value_name = "MESSAGES")]
-    pub(crate) inbound_per_connection: Option<u32>,
-    /// Take this many messages per second from all clients of one tenant together; default 20,000,
-    /// 0 for any number.
-    #[arg(long, value_name = "MESSAGES")]
-    pub(crate) inbound_per_tenant: Option<u32>,
+    #[command(flatten)]
+    pub(crate) limits: LimitArgs,
     /// Keep the log in this directory, so that clients resume after a restart. A process that still
     /// has the directory is waited for, for up to 30 seconds.
     #[arg(long, value_name = "DIRECTORY")]
@@ -89,17 +84,6 @@ impl Args {
         self.token_life.map(|seconds| Duration::from_secs(seconds.into()))
     }
 
-    /// Returns the limits of each transport.
-    pub(crate) fn limits(&self) -> Limits {
-        let rate = with_messages(InboundRate::default(), self.inbound_per_connection);
-        Limits::default().with_inbound_per_connection(rate)
-    }
-
-    /// Returns the rate of each tenant.
-    pub(crate) fn tenant_rate(&self) -> InboundRate {
-        with_messages(InboundRate::of_tenant(), self.inbound_per_tenant)
-    }
-
     /// Gives the service its log: in the directory, in NATS or in Redis, if one of them is named.
     pub(crate) async fn with_log(
         &self,
@@ -135,13 +119,5 @@ impl Args {
             "{} can be reached from other machines, and the demo lets any client be any user; add --allow-remote if you want that",
             self.listen
         ))
-    }
-}
-
-fn with_messages(rate: InboundRate, per_second: Option<u32>) -> InboundRate {
-    match per_second {
-        Some(0) => rate.with_events_per_second(None),
-        Some(messages) => rate.with_events_per_second(messages),
-        None => rate,
     }
 }

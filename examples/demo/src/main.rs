@@ -6,6 +6,7 @@ mod args;
 mod auth;
 mod files;
 mod handlers;
+mod limits;
 mod metrics;
 mod page;
 mod wires;
@@ -63,8 +64,8 @@ async fn run() -> Result<(), Box<dyn Error>> {
     args.check()?;
     let tls = args.tls()?;
     let window = WindowConfig::default().with_records(args.window);
-    let limits = args.limits();
-    let mut builder = args.with_log(NotificationService::builder()).await?;
+    let limits = args.limits.of_provider();
+    let mut builder = args.limits.apply(args.with_log(NotificationService::builder()).await?);
     if let Some(name) = &args.node {
         builder = builder.node_name(name);
     }
@@ -78,7 +79,6 @@ async fn run() -> Result<(), Box<dyn Error>> {
                 .with_limits(limits)
                 .with_connect_timeout(Duration::from_secs(10)),
         ))
-        .inbound_per_tenant(args.tenant_rate())
         .authenticator(auth::from_query(args.token_life()))
         .room_policy(AllowRooms)
         .build()
@@ -97,9 +97,10 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let scheme = if tls.is_some() { "https" } else { "http" };
     println!("listening on {scheme}://{}", listener.local_addr()?);
     let stop = CancellationToken::new();
-    tokio::spawn(stop_on_signal(service, args.drain(), stop.clone()));
+    tokio::spawn(stop_on_signal(service.clone(), args.drain(), stop.clone()));
     let mut server = serve(listener, app)
         .with_config(WireConfig::default().with_http1_buffer(HTTP1_BUFFER))
+        .with_observer(move |guard| service.observe_listener(guard))
         .with_graceful_shutdown(stop.cancelled_owned())
         .with_deadline(LAST);
     if let Some(tls) = tls {

@@ -1,4 +1,5 @@
 use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -6,45 +7,45 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::admission::by_tenant::{ByTenant, OfTenant};
-use crate::admission::slots::{NodeSlots, Slots};
+use crate::admission::by_tenant::OfTenant;
+use crate::admission::counts::{Bounds, Counts, Place};
+use crate::admission::slots::{NodeSlots, Slots, SlotsOfHandlers};
 use crate::values::config::Limits;
 use crate::values::identity::Identity;
 use crate::values::member::Member;
 use crate::values::refusal::{Refusal, RefusalKind};
+use crate::values::service_limits::ServiceLimits;
 
 /// The time within which a probed client must give a sign of life.
 pub const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 /// The default limit of one user's connections, per tenant, with all providers of a service on a
 /// node.
 const OF_USER: usize = 30;
+/// The default limit of the connections of one address with all providers of a service on a node.
+const OF_ADDRESS: usize = 1_000;
 
 /// Counts connections against their limits. Apart from the hub, so that a transport can refuse
 /// before an upgrade.
 #[derive(Debug)]
 pub struct Admission {
-    /// The limit of connections in all.
-    most: usize,
+    /// The limits of connections in all, of a tenant and of an address.
+    bounds: Bounds,
     /// The limit of one user's connections.
     of_user: AtomicUsize,
     /// The setting that the log names when a user has too many.
     setting: &'static str,
     /// `true` if the limit of a provider may raise the user's.
     is_default: bool,
-    /// Shared by the workers of all connections.
-    handlers: Arc<NodeSlots>,
-    /// The handlers of one user; `None` for as many as connections.
-    handlers_of_user: Option<usize>,
-    handlers_of_tenant: usize,
-    /// Shared by the workers of a tenant's connections.
-    of_tenants: Arc<ByTenant<Slots>>,
+    /// `true` if the limit of a tenant was set, and so replaces those of the providers.
+    sets_tenants: bool,
+    handlers: SlotsOfHandlers,
     /// Check and insert are one critical section, so that no race admits one too many.
-    counts: Mutex<Counts>,
+    table: Mutex<Table>,
 }
 
 #[derive(Debug, Default)]
-struct Counts {
-    connections: usize,
+struct Table {
+    counts: Counts,
     users: HashMap<Member, OfUser>,
 }
 
@@ -85,9 +86,12 @@ pub(crate) struct UserSlot {
     owner: Member,
 }
 
-/// One of the node's slots.
+/// One of the slots of the node, of a tenant and of an address.
 #[derive(Debug)]
-pub(crate) struct NodeSlot(Arc<Admission>);
+pub(crate) struct NodeSlot {
+    admission: Arc<Admission>,
+    place: Place,
+}
 
 /// The answer to a new connection that would wait.
 #[derive(Debug)]
@@ -98,50 +102,87 @@ pub(crate) enum Entry {
 }
 
 impl Admission {
-    /// Creates the counts for these limits.
+    /// Creates the counts for these limits. One tenant may have half of the connections, unless the
+    /// service's limit of a tenant is set.
     #[must_use]
     pub fn new(limits: Limits) -> Arc<Self> {
-        Self::counting(limits, "limits.connections_per_user", false)
+        let bounds = Bounds {
+            connections: limits.connections,
+            of_tenant: AtomicUsize::new(limits.connections.div_ceil(2)),
+            of_address: usize::MAX,
+            address_is_default: false,
+        };
+        Self::counting(bounds, limits, "limits.connections_per_user", false, false)
     }
 
-    /// Creates the counts of each user's slots with all providers of a service on a node: so many,
-    /// or 30 if `None`, and then at least as many as with any one of its providers.
+    /// Creates the counts with all providers of a service on a node. Of a user whose limit is not
+    /// set there are 30, and at least as many as with any one of its providers; of an address
+    /// 1,000, except of this host.
     #[must_use]
-    pub fn of_service(of_user: Option<usize>) -> Arc<Self> {
-        let limits = Limits::default().with_connections(usize::MAX);
-        let limits = limits.with_connections_per_user(of_user.unwrap_or(OF_USER));
-        Self::counting(limits, "connections_per_user", of_user.is_none())
+    pub fn of_service(limits: ServiceLimits) -> Arc<Self> {
+        let bounds = Bounds {
+            connections: usize::MAX,
+            of_tenant: AtomicUsize::new(limits.connections_per_tenant.unwrap_or(usize::MAX)),
+            of_address: limits.connections_per_address.unwrap_or(OF_ADDRESS),
+            address_is_default: limits.connections_per_address.is_none(),
+        };
+        let (of_user, sets_tenants) = (limits.connections_per_user, limits.connections_per_tenant.is_some());
+        let of_all = Limits::default().with_connections(usize::MAX);
+        let of_all = of_all.with_connections_per_user(of_user.unwrap_or(OF_USER));
+        Self::counting(bounds, of_all, "connections_per_user", of_user.is_none(), sets_tenants)
     }
 
-    fn counting(limits: Limits, setting: &'static str, is_default: bool) -> Arc<Self> {
+    fn counting(
+        bounds: Bounds,
+        limits: Limits,
+        setting: &'static str,
+        is_default: bool,
+        sets_tenants: bool,
+    ) -> Arc<Self> {
         Arc::new(Self {
-            most: limits.connections,
+            bounds,
             of_user: AtomicUsize::new(limits.connections_per_user),
             setting,
             is_default,
-            handlers: NodeSlots::new(limits.handlers()),
-            handlers_of_user: limits.handlers_per_user,
-            handlers_of_tenant: limits.handlers_per_tenant(),
-            of_tenants: ByTenant::new(),
-            counts: Mutex::default(),
+            sets_tenants,
+            handlers: SlotsOfHandlers::new(&limits),
+            table: Mutex::default(),
         })
+    }
+
+    /// Has the limits of the service that were set replace the defaults of this provider, and this
+    /// provider's limit of a user raise the service's, unless that was set.
+    pub(crate) fn join(&self, service: &Self, of_user: usize) {
+        service.raise(of_user);
+        if service.sets_tenants {
+            self.bounds.of_tenant.store(usize::MAX, Ordering::Relaxed);
+        }
     }
 
     /// Raises the user's limit with the whole service to that with one of its providers, unless it
     /// was set.
-    pub(crate) fn raise(&self, of_user: usize) {
+    fn raise(&self, of_user: usize) {
         if self.is_default {
             self.of_user.fetch_max(of_user, Ordering::Relaxed);
         }
     }
 
-    /// Takes a slot for a connection of this identity. Users of one name in several tenants have
-    /// slots of their own.
+    /// Checks that there is room for one more connection from this address, whoever it is.
     ///
     /// # Errors
-    /// A [`Refusal`] of kind [`RefusalKind::NodeLimit`] or [`RefusalKind::UserLimit`].
-    pub fn admit(self: &Arc<Self>, identity: &Identity) -> Result<Ticket, Refusal> {
-        match self.enter(identity, false)? {
+    /// A [`Refusal`] of kind [`RefusalKind::NodeLimit`] or [`RefusalKind::AddressLimit`].
+    pub(crate) fn check_address(&self, address: Option<IpAddr>) -> Result<(), Refusal> {
+        self.lock().counts.check(&self.bounds, &self.bounds.stranger(address))
+    }
+
+    /// Takes a slot for a connection of this identity, from this address if it is known. Users of
+    /// one name in several tenants have slots of their own.
+    ///
+    /// # Errors
+    /// A [`Refusal`] of kind [`RefusalKind::NodeLimit`], [`RefusalKind::AddressLimit`],
+    /// [`RefusalKind::TenantLimit`] or [`RefusalKind::UserLimit`].
+    pub fn admit(self: &Arc<Self>, identity: &Identity, address: Option<IpAddr>) -> Result<Ticket, Refusal> {
+        match self.enter(identity, address, false)? {
             Entry::Admitted(ticket) => Ok(ticket),
             Entry::Waits(_) => Err(self.user_limit()),
         }
@@ -162,22 +203,23 @@ impl Admission {
     /// there are slots.
     ///
     /// # Errors
-    /// A [`Refusal`] of kind [`RefusalKind::NodeLimit`], or of kind [`RefusalKind::UserLimit`] when
-    /// too many wait.
-    pub(crate) fn admit_or_wait(self: &Arc<Self>, identity: &Identity) -> Result<Entry, Refusal> {
-        self.enter(identity, true)
+    /// Those of [`Admission::admit`]; of kind [`RefusalKind::UserLimit`] when too many wait.
+    pub(crate) fn admit_or_wait(
+        self: &Arc<Self>,
+        identity: &Identity,
+        address: Option<IpAddr>,
+    ) -> Result<Entry, Refusal> {
+        self.enter(identity, address, true)
     }
 
-    fn enter(self: &Arc<Self>, identity: &Identity, waits: bool) -> Result<Entry, Refusal> {
-        let owner = Member::of(identity);
+    fn enter(self: &Arc<Self>, identity: &Identity, address: Option<IpAddr>, waits: bool) -> Result<Entry, Refusal> {
+        let (owner, place) = (Member::of(identity), self.bounds.place(identity, address));
         let mut guard = self.lock();
-        let counts = &mut *guard;
-        if counts.connections >= self.most {
-            return Err(node_limit());
-        }
+        let table = &mut *guard;
+        table.counts.check(&self.bounds, &place)?;
         if let Some(owner) = &owner {
             let most = self.of_user.load(Ordering::Relaxed);
-            let user = counts.users.entry(owner.clone()).or_default();
+            let user = table.users.entry(owner.clone()).or_default();
             if user.connections >= most {
                 user.waiting.retain(|waiter| !waiter.is_closed());
                 if !waits || user.waiting.len() >= most {
@@ -189,31 +231,40 @@ impl Admission {
             }
             user.connections += 1;
         }
-        counts.connections += 1;
+        table.counts.add(&place);
         let user = owner.map(|owner| UserSlot { admission: Some(Arc::clone(self)), owner });
-        Ok(Entry::Admitted(Ticket { user, node: NodeSlot(Arc::clone(self)), _of_service: None }))
+        Ok(Entry::Admitted(self.ticket(user, place)))
+    }
+
+    /// Returns the ticket of a connection that is counted.
+    fn ticket(self: &Arc<Self>, user: Option<UserSlot>, place: Place) -> Ticket {
+        Ticket { user, node: NodeSlot { admission: Arc::clone(self), place }, _of_service: None }
     }
 
     /// Completes the slot of a new connection that has waited for its user's.
     ///
     /// # Errors
-    /// A [`Refusal`] of kind [`RefusalKind::NodeLimit`].
-    pub(crate) fn complete(self: &Arc<Self>, slot: UserSlot) -> Result<Ticket, Refusal> {
+    /// A [`Refusal`] of another kind than [`RefusalKind::UserLimit`].
+    pub(crate) fn complete(
+        self: &Arc<Self>,
+        slot: UserSlot,
+        identity: &Identity,
+        address: Option<IpAddr>,
+    ) -> Result<Ticket, Refusal> {
+        let place = self.bounds.place(identity, address);
         {
-            let mut counts = self.lock();
-            if counts.connections < self.most {
-                counts.connections += 1;
-                return Ok(Ticket { user: Some(slot), node: NodeSlot(Arc::clone(self)), _of_service: None });
-            }
+            let mut table = self.lock();
+            table.counts.check(&self.bounds, &place)?;
+            table.counts.add(&place);
         }
-        Err(node_limit())
+        Ok(self.ticket(Some(slot), place))
     }
 
     /// Returns whether to ask the connections of this user for a sign of life now; `false` while an
     /// earlier round has time.
     pub(crate) fn begins_probe(&self, identity: &Identity) -> bool {
-        let mut counts = self.lock();
-        let Some(user) = Member::of(identity).and_then(|owner| counts.users.get_mut(&owner)) else { return false };
+        let mut table = self.lock();
+        let Some(user) = Member::of(identity).and_then(|owner| table.users.get_mut(&owner)) else { return false };
         let now = Instant::now();
         let is_due = user.probed.is_none_or(|probed| now.saturating_duration_since(probed) >= PROBE_TIMEOUT);
         if is_due {
@@ -226,11 +277,11 @@ impl Admission {
     fn give_back(self: &Arc<Self>, owner: &Member) {
         loop {
             let next = {
-                let mut counts = self.lock();
-                let Some(user) = counts.users.get_mut(owner) else { return };
+                let mut table = self.lock();
+                let Some(user) = table.users.get_mut(owner) else { return };
                 let Some(next) = user.waiting.pop_front() else {
                     user.connections -= 1;
-                    counts.forget(owner);
+                    table.forget(owner);
                     return;
                 };
                 next
@@ -245,10 +296,10 @@ impl Admission {
 
     /// Returns the handler slots of this user, created by the first worker.
     fn handler_slots(self: &Arc<Self>, owner: &Member) -> Arc<HandlerSlots> {
-        let mut counts = self.lock();
-        let user = counts.users.entry(owner.clone()).or_default();
+        let mut table = self.lock();
+        let user = table.users.entry(owner.clone()).or_default();
         user.slots.upgrade().unwrap_or_else(|| {
-            let most = self.handlers_of_user.unwrap_or_else(|| self.of_user.load(Ordering::Relaxed));
+            let most = self.handlers.of_user.unwrap_or_else(|| self.of_user.load(Ordering::Relaxed));
             let slots = Arc::new(HandlerSlots::new(most, Arc::clone(self), owner.clone()));
             user.slots = Arc::downgrade(&slots);
             slots
@@ -257,7 +308,7 @@ impl Admission {
 
     /// Returns the number of workers that wait for a handler slot.
     pub(crate) fn waiting_workers(&self) -> usize {
-        self.handlers.workers.load(Ordering::Relaxed)
+        self.handlers.node.workers.load(Ordering::Relaxed)
     }
 
     /// Forgets a user without counts.
@@ -265,12 +316,12 @@ impl Admission {
         self.lock().forget(owner);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Counts> {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Counts {
+impl Table {
     fn forget(&mut self, owner: &Member) {
         if let Some(user) = self.users.get(owner)
             && user.connections == 0
@@ -294,13 +345,12 @@ impl Ticket {
 
     /// Returns the handler slots of a tenant.
     pub(crate) fn slots_of_tenant(&self, tenant: &str) -> Arc<OfTenant<Slots>> {
-        let node = &self.node.0;
-        node.of_tenants.of(tenant, || Slots::new(node.handlers_of_tenant))
+        self.node.admission.handlers.of_tenant(tenant)
     }
 
     /// Returns the handler slots of the node.
     pub(crate) fn slots_of_node(&self) -> Arc<NodeSlots> {
-        Arc::clone(&self.node.0.handlers)
+        Arc::clone(&self.node.admission.handlers.node)
     }
 }
 
@@ -326,108 +376,9 @@ impl Drop for UserSlot {
 
 impl Drop for NodeSlot {
     fn drop(&mut self) {
-        self.0.lock().connections -= 1;
+        self.admission.lock().counts.remove(&self.place);
     }
-}
-
-fn node_limit() -> Refusal {
-    Refusal::new(RefusalKind::NodeLimit, "this node accepts no more connections")
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn admission(connections: usize, of_user: usize) -> Arc<Admission> {
-        Admission::new(Limits::default().with_connections(connections).with_connections_per_user(of_user))
-    }
-
-    fn turn(admission: &Arc<Admission>, identity: &Identity) -> oneshot::Receiver<UserSlot> {
-        match admission.admit_or_wait(identity) {
-            Ok(Entry::Waits(turn)) => turn,
-            other => panic!("does not wait: {other:?}"),
-        }
-    }
-
-    #[test]
-    fn slots_are_counted_and_freed() {
-        let admission = admission(3, 2);
-        let ann = Identity::user("ann");
-        let first = admission.admit(&ann).unwrap();
-        let _second = admission.admit(&ann).unwrap();
-        assert_eq!(admission.admit(&ann).unwrap_err().kind(), RefusalKind::UserLimit);
-        let _third = admission.admit(&Identity::anonymous()).unwrap();
-        assert_eq!(admission.admit(&Identity::anonymous()).unwrap_err().kind(), RefusalKind::NodeLimit);
-        drop(first);
-        assert!(admission.admit(&ann).is_ok());
-    }
-
-    #[test]
-    fn provider_raises_the_unset_limit_of_its_service() {
-        for (set, own, expected) in [(None, 10, 30), (None, 50, 50), (Some(20), 50, 20)] {
-            let service = Admission::of_service(set);
-            service.raise(own);
-            assert_eq!(service.of_user.load(Ordering::Relaxed), expected);
-        }
-    }
-
-    #[test]
-    fn each_tenant_has_slots_of_its_own_for_a_user_name() {
-        let admission = admission(10, 1);
-        let ann = || Identity::user("ann");
-        let tickets = [ann(), ann().with_tenant("acme"), ann().with_tenant("globex")].map(|ann| admission.admit(&ann));
-        assert!(tickets.iter().all(Result::is_ok));
-        assert_eq!(admission.admit(&ann().with_tenant("acme")).unwrap_err().kind(), RefusalKind::UserLimit);
-    }
-
-    #[test]
-    fn free_slot_goes_to_the_longest_waiting_connection() {
-        let admission = admission(10, 2);
-        let ann = Identity::user("ann");
-        let mut tickets = [admission.admit(&ann).unwrap(), admission.admit(&ann).unwrap()].into_iter();
-        let (first, mut second) = (turn(&admission, &ann), turn(&admission, &ann));
-        assert_eq!(
-            admission.admit_or_wait(&ann).unwrap_err().kind(),
-            RefusalKind::UserLimit,
-            "as many wait as there are slots"
-        );
-        assert!(second.try_recv().is_err());
-        drop(first);
-        let third = turn(&admission, &ann);
-        drop(tickets.next());
-        let second = admission.complete(second.try_recv().unwrap()).unwrap();
-        assert_eq!(admission.admit(&ann).unwrap_err().kind(), RefusalKind::UserLimit, "it was passed on");
-        // Sent and never received: it is freed.
-        drop(second);
-        drop(third);
-        assert!(admission.admit(&ann).is_ok());
-        drop(tickets);
-        assert!(admission.lock().users.is_empty());
-        assert_eq!(admission.lock().connections, 0);
-    }
-
-    #[test]
-    fn waiting_connection_may_find_the_node_full() {
-        let admission = admission(2, 1);
-        let ann = Identity::user("ann");
-        let ticket = admission.admit(&ann).unwrap();
-        let mut turn = turn(&admission, &ann);
-        let _bob = admission.admit(&Identity::user("bob")).unwrap();
-        drop(ticket);
-        let _eve = admission.admit(&Identity::user("eve")).unwrap();
-        let refusal = admission.complete(turn.try_recv().unwrap()).unwrap_err();
-        assert_eq!(refusal.kind(), RefusalKind::NodeLimit);
-        assert_eq!(admission.lock().users.len(), 2);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn probes_run_one_round_at_a_time() {
-        let admission = admission(10, 1);
-        let [ann, bob] = ["ann", "bob"].map(Identity::user);
-        assert!(!admission.begins_probe(&ann), "no connection");
-        let _places = [admission.admit(&ann).unwrap(), admission.admit(&bob).unwrap()];
-        assert_eq!([&ann, &ann, &bob].map(|user| admission.begins_probe(user)), [true, false, true]);
-        tokio::time::sleep(PROBE_TIMEOUT).await;
-        assert_eq!([&ann, &ann].map(|user| admission.begins_probe(user)), [true, false]);
-    }
-}
+mod tests;

@@ -5,6 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::admission::by_tenant::{ByTenant, OfTenant};
+use crate::values::config::Limits;
+
 /// A number of slots. Those that wait get one in the order in which they came.
 #[derive(Debug)]
 pub(crate) struct Slots {
@@ -19,6 +22,18 @@ pub(crate) struct NodeSlots {
     pub(crate) slots: Slots,
     /// The number of workers that wait for any slot, of their user, tenant or node.
     pub(crate) workers: AtomicUsize,
+}
+
+/// The slots of the handlers of one provider.
+#[derive(Debug)]
+pub(crate) struct SlotsOfHandlers {
+    /// Shared by the workers of all connections.
+    pub(crate) node: Arc<NodeSlots>,
+    /// The handlers of one user; `None` for as many as connections.
+    pub(crate) of_user: Option<usize>,
+    of_tenant: usize,
+    /// Shared by the workers of a tenant's connections.
+    tenants: Arc<ByTenant<Slots>>,
 }
 
 /// Counts one that waits while it exists.
@@ -49,6 +64,22 @@ impl Slots {
 impl NodeSlots {
     pub(crate) fn new(most: usize) -> Arc<Self> {
         Arc::new(Self { slots: Slots::new(most), workers: AtomicUsize::new(0) })
+    }
+}
+
+impl SlotsOfHandlers {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self {
+            node: NodeSlots::new(limits.handlers()),
+            of_user: limits.handlers_per_user,
+            of_tenant: limits.handlers_per_tenant(),
+            tenants: ByTenant::new(),
+        }
+    }
+
+    /// Returns the slots of a tenant.
+    pub(crate) fn of_tenant(&self, tenant: &str) -> Arc<OfTenant<Slots>> {
+        self.tenants.of(tenant, || Slots::new(self.of_tenant))
     }
 }
 

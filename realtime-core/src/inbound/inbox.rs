@@ -309,7 +309,7 @@ mod tests {
 
     #[tokio::test]
     async fn reading_pauses_at_the_mark_and_resumes_at_half() {
-        let ticket = Admission::new(Limits::default()).admit(&Identity::anonymous()).unwrap();
+        let ticket = Admission::new(Limits::default()).admit(&Identity::anonymous(), None).unwrap();
         let inbox = Inbox::new(Work::of(&ticket, None));
         let calls = Arc::new(std::sync::atomic::AtomicUsize::new(0));
         inbox.on_room({
@@ -338,7 +338,7 @@ mod tests {
 
     #[tokio::test]
     async fn reading_pauses_by_bytes_of_events_and_errors() {
-        let ticket = Admission::new(Limits::default()).admit(&Identity::anonymous()).unwrap();
+        let ticket = Admission::new(Limits::default()).admit(&Identity::anonymous(), None).unwrap();
         let text = "x".repeat(100 * 1024);
         let event = |inbox: &Inbox| inbox.push(Inbound::new("a", text.clone()));
         let error = |inbox: &Inbox| inbox.push_rejected(HandlerError::new("bad", text.clone()), None);
@@ -359,7 +359,7 @@ mod tests {
     #[tokio::test]
     async fn push_leaves_the_slot_to_the_worker_that_waits() {
         let admission = Admission::new(Limits::default().with_connections_per_user(1));
-        let ticket = admission.admit(&Identity::user("ann")).unwrap();
+        let ticket = admission.admit(&Identity::user("ann"), None).unwrap();
         let other = Work::of(&ticket, None);
         let busy = other.try_begin().unwrap();
         let inbox = Inbox::new(Work::of(&ticket, None));

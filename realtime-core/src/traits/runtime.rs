@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 
+use crate::admission::handshakes::Handshakes;
 use crate::admission::limits::Admission;
 use crate::admission::tenants::Tenants;
 use crate::log::backplane::Backplane;
@@ -21,6 +22,7 @@ use crate::values::cursor_secret::CursorSecret;
 use crate::values::identity::Identity;
 use crate::values::inbound_rate::InboundRate;
 use crate::values::refusal::{Refusal, RefusalKind};
+use crate::values::service_limits::ServiceLimits;
 use crate::values::states::States;
 
 /// The environment that a service gives each of its providers.
@@ -45,8 +47,10 @@ pub struct Runtime {
     pub sends: Option<Arc<dyn Sends>>,
     /// The hooks that are notified of connections.
     pub hooks: Vec<Arc<dyn LifecycleHook>>,
-    /// The slots of each user over all providers of the service.
+    /// The slots of each user, tenant and client address over all providers of the service.
     pub slots: Arc<Admission>,
+    /// The rates of handshakes over all providers of the service.
+    pub handshakes: Arc<Handshakes>,
     /// The budgets of the tenants, over all providers of the service.
     pub tenants: Arc<Tenants>,
     /// The largest payload of an event in bytes, in addition to a provider's own limit.
@@ -95,7 +99,8 @@ impl Runtime {
             states: States::default(),
             sends: None,
             hooks: Vec::new(),
-            slots: Admission::of_service(Some(usize::MAX)),
+            slots: Admission::of_service(ServiceLimits::none()),
+            handshakes: Handshakes::new(ServiceLimits::none()),
             tenants: Tenants::new(InboundRate::unlimited()),
             max_event_bytes: usize::MAX,
             max_revocations: MAX_REVOCATIONS,
@@ -136,6 +141,14 @@ impl Runtime {
     #[must_use]
     pub fn with_authenticator(mut self, authenticator: impl Authenticator) -> Self {
         self.authenticator = Arc::new(authenticator);
+        self
+    }
+
+    /// Sets the limits over all providers.
+    #[must_use]
+    pub fn with_limits(mut self, limits: ServiceLimits) -> Self {
+        self.slots = Admission::of_service(limits);
+        self.handshakes = Handshakes::new(limits);
         self
     }
 

@@ -23,6 +23,8 @@ pub struct Refusal {
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RefusalKind {
+    /// A client address at the limit of its connections (429).
+    AddressLimit,
     /// An invalid request (400).
     BadRequest,
     /// A session that was opened and not connected in time (503).
@@ -34,6 +36,8 @@ pub enum RefusalKind {
     Flood,
     /// A known identity without permission (403).
     Forbidden,
+    /// More handshakes per second than a client address, or all of them, may make (429).
+    HandshakeRate,
     /// A refresh with the credentials of another user or tenant (403).
     IdentityChanged,
     /// A failure on the server (500).
@@ -48,6 +52,11 @@ pub enum RefusalKind {
     RefreshPending,
     /// A room, named by the client, that the room policy denies (403).
     Room,
+    /// Socket.IO: a session that was connected to no namespace, and was closed for a newer one
+    /// (503).
+    SessionLimit,
+    /// A tenant at the limit of its connections (429).
+    TenantLimit,
     /// An unknown identity: no token, or an invalid one (401).
     Unauthorized,
     /// An authenticator or a room policy that did not answer in time (503).
@@ -63,11 +72,13 @@ impl RefusalKind {
     #[must_use]
     pub const fn code(self) -> &'static str {
         match self {
+            Self::AddressLimit => "address_limit",
             Self::BadRequest => "bad_request",
             Self::ConnectTimeout => "connect_timeout",
             Self::Draining => "draining",
             Self::Flood => "flood",
             Self::Forbidden => "forbidden",
+            Self::HandshakeRate => "handshake_rate",
             Self::IdentityChanged => "identity_changed",
             Self::Internal => "internal",
             Self::Namespace => "namespace",
@@ -75,6 +86,8 @@ impl RefusalKind {
             Self::Origin => "origin",
             Self::RefreshPending => "refresh_pending",
             Self::Room => "room",
+            Self::SessionLimit => "session_limit",
+            Self::TenantLimit => "tenant_limit",
             Self::Unauthorized => "unauthorized",
             Self::Unavailable => "unavailable",
             Self::UnknownConnection => "unknown_connection",
@@ -88,12 +101,14 @@ impl RefusalKind {
     }
 
     /// All kinds.
-    const ALL: [Self; 16] = [
+    const ALL: [Self; 20] = [
+        Self::AddressLimit,
         Self::BadRequest,
         Self::ConnectTimeout,
         Self::Draining,
         Self::Flood,
         Self::Forbidden,
+        Self::HandshakeRate,
         Self::IdentityChanged,
         Self::Internal,
         Self::Namespace,
@@ -101,6 +116,8 @@ impl RefusalKind {
         Self::Origin,
         Self::RefreshPending,
         Self::Room,
+        Self::SessionLimit,
+        Self::TenantLimit,
         Self::Unauthorized,
         Self::Unavailable,
         Self::UnknownConnection,
@@ -112,7 +129,7 @@ impl RefusalKind {
     pub const fn status(self) -> http::StatusCode {
         match self {
             Self::BadRequest | Self::Flood => http::StatusCode::BAD_REQUEST,
-            Self::ConnectTimeout | Self::Draining | Self::NodeLimit | Self::Unavailable => {
+            Self::ConnectTimeout | Self::Draining | Self::NodeLimit | Self::SessionLimit | Self::Unavailable => {
                 http::StatusCode::SERVICE_UNAVAILABLE
             }
             Self::Forbidden | Self::IdentityChanged | Self::Origin | Self::Room => http::StatusCode::FORBIDDEN,
@@ -120,7 +137,9 @@ impl RefusalKind {
             Self::Namespace | Self::UnknownConnection => http::StatusCode::NOT_FOUND,
             Self::RefreshPending => http::StatusCode::CONFLICT,
             Self::Unauthorized => http::StatusCode::UNAUTHORIZED,
-            Self::UserLimit => http::StatusCode::TOO_MANY_REQUESTS,
+            Self::AddressLimit | Self::HandshakeRate | Self::TenantLimit | Self::UserLimit => {
+                http::StatusCode::TOO_MANY_REQUESTS
+            }
         }
     }
 
@@ -133,12 +152,16 @@ impl RefusalKind {
             | Self::Internal
             | Self::RefreshPending
             | Self::UnknownConnection => None,
+            Self::AddressLimit => Some("connections_per_address"),
             Self::ConnectTimeout => Some("connect_timeout"),
             Self::Forbidden | Self::IdentityChanged | Self::Unauthorized => Some("authenticator"),
+            Self::HandshakeRate => Some("handshakes_per_second"),
             Self::Namespace => Some("SocketIoProvider::io"),
             Self::NodeLimit => Some("limits.connections"),
             Self::Origin => Some("origins"),
             Self::Room => Some("room_policy"),
+            Self::SessionLimit => Some("unconnected_sessions"),
+            Self::TenantLimit => Some("connections_per_tenant"),
             Self::Unavailable => Some("decision_timeout"),
             Self::UserLimit => Some("limits.connections_per_user"),
         }
@@ -151,9 +174,12 @@ impl Refusal {
     /// Temporary refusals get a delay after which to try again, see [`Refusal::with_retry_after`].
     pub fn new(kind: RefusalKind, message: impl Into<Cow<'static, str>>) -> Self {
         let retry_after = match kind {
-            RefusalKind::ConnectTimeout
+            RefusalKind::AddressLimit
+            | RefusalKind::ConnectTimeout
             | RefusalKind::Draining
+            | RefusalKind::HandshakeRate
             | RefusalKind::NodeLimit
+            | RefusalKind::TenantLimit
             | RefusalKind::Unavailable
             | RefusalKind::UserLimit => Some(random_between(RETRY.0, RETRY.1)),
             _ => None,
@@ -177,8 +203,9 @@ impl Refusal {
     }
 
     /// Sets the delay after which a client may try again. By default a random duration of 5 to 10 s
-    /// for [`RefusalKind::ConnectTimeout`], [`RefusalKind::Draining`], [`RefusalKind::NodeLimit`],
-    /// [`RefusalKind::Unavailable`] and [`RefusalKind::UserLimit`], and none for the others.
+    /// for [`RefusalKind::ConnectTimeout`], [`RefusalKind::Draining`],
+    /// [`RefusalKind::Unavailable`], and the limits of connections and handshakes, and none for the
+    /// others.
     #[must_use]
     pub fn with_retry_after(mut self, after: Duration) -> Self {
         self.retry_after = Some(after);
@@ -263,9 +290,12 @@ mod tests {
     #[test]
     fn retry_delay_differs_between_clients() {
         for kind in [
+            RefusalKind::AddressLimit,
             RefusalKind::ConnectTimeout,
             RefusalKind::Draining,
+            RefusalKind::HandshakeRate,
             RefusalKind::NodeLimit,
+            RefusalKind::TenantLimit,
             RefusalKind::Unavailable,
             RefusalKind::UserLimit,
         ] {

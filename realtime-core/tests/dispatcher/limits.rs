@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::support::{CoreProvider, LineCodec, eventually, in_time, runtime};
 use async_trait::async_trait;
-use realtime_core::spi::{Admission, Admitted, Outlet, PROBE_TIMEOUT, Registration};
+use realtime_core::spi::{Admitted, Outlet, PROBE_TIMEOUT, Registration, ServiceLimits};
 use realtime_core::{
     ConnectRequest, Context, Identity, LifecycleHook, Limits, RealtimeProvider, Refusal, RefusalKind, RoomAccess,
     RoomPolicy,
@@ -134,8 +134,7 @@ impl RoomPolicy for CountingPolicy {
 /// Three slots in the service and two in each of its two providers.
 #[tokio::test(start_paused = true)]
 async fn users_slots_are_counted_over_all_providers() {
-    let mut runtime = runtime();
-    runtime.slots = Admission::of_service(Some(3));
+    let runtime = runtime().with_limits(ServiceLimits::none().with_connections_per_user(3));
     let limits = Setup::default().with_limits(Limits::default().with_connections_per_user(2));
     let [one, two] = std::array::from_fn(|_| CoreProvider::full(limits.clone()));
     one.attach(runtime.clone()).await.unwrap();

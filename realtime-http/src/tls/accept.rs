@@ -1,6 +1,6 @@
 //! The handshake of one connection.
 
-use std::io;
+use std::{io, sync::Arc};
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -8,9 +8,11 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use super::{Tls, handshakes::Handshakes, secured::Secured};
+use super::{Tls, secured::Secured};
+use crate::ended::Ended;
 use crate::guard::GuardedStream;
 use crate::head::Unread as _;
+use crate::pending::Pending;
 
 /// The first byte of a TLS client (RFC 8446 §5.1).
 const HANDSHAKE: u8 = 22;
@@ -28,23 +30,24 @@ const MAX_IGNORED: u64 = 64 * 1024;
 /// The TLS of one server.
 pub(crate) struct Acceptor {
     tls: Tls,
-    handshakes: Handshakes,
+    /// The handshakes under way.
+    handshakes: Arc<Pending>,
 }
 
 impl Acceptor {
     pub(crate) fn new(tls: Tls) -> Self {
-        Self { handshakes: Handshakes::new(tls.handshakes), tls }
+        Self { handshakes: Pending::new(tls.handshakes, None, Ended::TlsLimit), tls }
     }
 
     /// Does the server's part of the handshake.
     pub(crate) async fn accept(&self, stream: GuardedStream) -> io::Result<Secured> {
-        let handshake = self.handshakes.begin();
-        tokio::select! {
-            secured = timeout(self.tls.handshake_timeout, self.secure(stream)) => {
-                secured.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no TLS handshake in time"))?
-            }
-            () = handshake.superseded() => Err(io::Error::other("too many TLS handshakes, a newer one began")),
-        }
+        let wire = Arc::clone(stream.wire());
+        // Killed if it has to end for a newer one.
+        let _handshake = self.handshakes.enter(&wire);
+        timeout(self.tls.handshake_timeout, self.secure(stream)).await.unwrap_or_else(|_| {
+            wire.count(Ended::TlsTimeout);
+            Err(io::Error::new(io::ErrorKind::TimedOut, "no TLS handshake in time"))
+        })
     }
 
     async fn secure(&self, mut stream: GuardedStream) -> io::Result<Secured> {

@@ -26,6 +26,10 @@ fn limited() -> WireConfig {
 
 /// Serves a route that reads a body, one that waits at a gate first, and one that never reads it.
 async fn uploads(gate: Arc<Semaphore>) -> TestServer {
+    uploads_with(gate, limited()).await
+}
+
+async fn uploads_with(gate: Arc<Semaphore>, config: WireConfig) -> TestServer {
     let router = Router::new()
         .route("/read", post(async |body: Bytes| body.len().to_string()))
         .route(
@@ -36,7 +40,7 @@ async fn uploads(gate: Arc<Semaphore>) -> TestServer {
             }),
         )
         .route("/ignore", post(async |_: Request| "whatever"));
-    TestServer::run(|listener| serve(listener, router).with_config(limited())).await
+    TestServer::run(|listener| serve(listener, router).with_config(config)).await
 }
 
 #[tokio::test]
@@ -140,10 +144,32 @@ async fn unread_body_is_closed_with_its_response() {
     in_time("a close", connection).await.unwrap().unwrap();
 }
 
-/// The limit is for the time between two bytes, not for the whole body.
+/// Bytes that come in time one after the other, and are too slow on the whole.
+#[tokio::test]
+async fn dripping_body_is_answered_with_408() {
+    let server = uploads(Arc::new(Semaphore::new(0))).await;
+    let mut client = connect(server.address()).await;
+    client.write_all(b"POST /read HTTP/1.1\r\nhost: test\r\ncontent-length: 100\r\n\r\n").await.unwrap();
+    let (mut reader, mut writer) = client.into_split();
+    let start = Instant::now();
+    let dripping = async {
+        while writer.write_all(b"x").await.is_ok() {
+            tokio::time::sleep(LIMIT / 20).await;
+        }
+        std::future::pending::<()>().await
+    };
+    let (head, _) = tokio::select! {
+        response = response(&mut reader) => response,
+        () = dripping => unreachable!("it never ends"),
+    };
+    assert!(head.starts_with("HTTP/1.1 408 "), "{head}");
+    assert!(start.elapsed() >= LIMIT && start.elapsed() < 4 * LIMIT, "{:?}", start.elapsed());
+}
+
+/// The limit is for the time between two bytes, and the rate for the whole body.
 #[tokio::test]
 async fn slowly_sent_body_is_read() {
-    let server = uploads(Arc::new(Semaphore::new(0))).await;
+    let server = uploads_with(Arc::new(Semaphore::new(0)), limited().with_body_min_rate(1)).await;
     let mut client = connect(server.address()).await;
     client.write_all(b"POST /read HTTP/1.1\r\nhost: test\r\ncontent-length: 16\r\n\r\n").await.unwrap();
     let start = Instant::now();

@@ -6,6 +6,7 @@ mod support;
 mod guard;
 mod idle;
 mod listener;
+mod pending;
 mod rate;
 mod serve;
 mod shutdown;

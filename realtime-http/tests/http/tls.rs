@@ -150,6 +150,23 @@ async fn unfinished_handshakes_are_closed() {
         assert!(start.elapsed() >= SHORT, "{sent:?} was closed after {:?}", start.elapsed());
     });
     join_all(closed).await;
+    eventually("four counts", || server.guard.stats().ended["tls_timeout"] == 4).await;
+}
+
+#[tokio::test]
+async fn handshake_counts_as_a_pending_connection() {
+    let certificate = TestCertificate::new();
+    let tls = tls(&certificate).with_handshake_timeout(HOUR);
+    let server = secured(config().with_pending(10).with_header_read_timeout(HOUR), tls, |serve| serve).await;
+    let mut silent = Vec::new();
+    for _ in 0..20 {
+        silent.push(connect(server.address).await);
+    }
+    hello(&mut open(server.address, &certificate, "http/1.1").await).await;
+    for client in &mut silent[..10] {
+        drain(client).await;
+    }
+    assert!(server.guard.stats().ended["pending_limit"] >= 11, "{:?}", server.guard.stats());
 }
 
 #[tokio::test]
@@ -180,6 +197,7 @@ async fn silent_handshakes_do_not_keep_others_away() {
         drain(client).await;
     }
     assert!(silent[49].read_u8().now_or_never().is_none());
+    assert!(server.guard.stats().ended["tls_limit"] >= 39, "{:?}", server.guard.stats());
 }
 
 #[tokio::test]

@@ -1,6 +1,5 @@
 pub(crate) mod secret;
 pub(crate) mod table;
-pub(crate) mod unconnected;
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
@@ -28,10 +27,11 @@ type Meters = Box<dyn Fn(MeterCalls) -> Option<Arc<Meter>> + Send + Sync>;
 pub(crate) struct Sessions {
     /// The provider's name, for the log.
     provider: &'static str,
+    /// The most that a session may send while it is unconnected.
+    allowance: Allowance,
     /// Counts and logs a refusal.
     reporter: Reporter,
     meters: Meters,
-    allowance: Allowance,
     /// The sessions. Locked for lookups and changes only.
     table: Mutex<Table>,
     /// Notified when the last connection to the main namespace has ended.
@@ -51,9 +51,9 @@ impl Sessions {
     ) -> Self {
         Self {
             provider: bounds.provider,
+            allowance: bounds.allowance,
             reporter: Box::new(reporter),
             meters: Box::new(meters),
-            allowance: bounds.allowance,
             table: Mutex::new(Table::new(bounds)),
             no_connections: Notify::new(),
         }
@@ -81,13 +81,7 @@ impl Sessions {
     /// Closes the evicted sessions, and starts the sweep if none runs. Called without the lock.
     fn evict(self: &Arc<Self>, Evictions { sessions, start_sweep }: Evictions) {
         for session in sessions {
-            let address = session.client().map(tracing::field::display);
-            tracing::info!(
-                provider = self.provider,
-                address,
-                setting = "unconnected_sessions",
-                "unconnected session closed for a newer one"
-            );
+            self.report(Refusal::new(RefusalKind::SessionLimit, "closed for a newer session"), session.client());
             session.close();
         }
         if start_sweep {

@@ -54,7 +54,7 @@ async fn unconnected_sessions_take_no_slot_of_connections() {
             }
         }
     }
-    assert_eq!(server.stats().refused.len(), 0);
+    assert_eq!(Vec::from_iter(server.stats().refused.keys()), ["session_limit"]);
 }
 
 #[tokio::test]
@@ -81,7 +81,7 @@ async fn sessions_that_left_their_namespace_count_as_unconnected() {
     // The youngest of them are still open and may connect again.
     let youngest = left.last_mut().unwrap();
     youngest.connect("/", &json!({"user": "bob"})).await.expect("accepted");
-    assert_eq!(server.stats().refused.len(), 0);
+    assert_eq!(Vec::from_iter(server.stats().refused.keys()), ["session_limit"]);
 }
 
 #[tokio::test]
@@ -131,6 +131,21 @@ async fn bound_per_address_closes_sessions_of_that_address_only() {
     let open = join_all(flood.iter().map(is_open)).await;
     assert_eq!(open.iter().filter(|open| **open).count(), 3);
     assert!(open.ends_with(&[true; 3]), "the youngest");
+    assert_eq!(server.stats().refused["session_limit"], 17);
+}
+
+#[tokio::test]
+async fn what_an_unconnected_session_may_send_is_configurable() {
+    for (packets, bytes) in [(3_usize, 1_000_usize), (100, 5)] {
+        let config = SocketIoConfig::default().with_unconnected_packets(packets).with_unconnected_bytes(bytes);
+        let server = Setup::from(config).start().await;
+        let (http, url) = open(&server, None).await;
+        let post = |body: &'static str| in_time("a response", http.post(&url).body(body).send());
+        // Pongs without a ping.
+        assert_eq!(post("3\u{1e}3\u{1e}3").await.unwrap().status(), StatusCode::OK);
+        assert_eq!(post("3").await.unwrap().status(), StatusCode::BAD_REQUEST);
+        assert_eq!(server.stats().refused["flood"], 1);
+    }
 }
 
 #[tokio::test]

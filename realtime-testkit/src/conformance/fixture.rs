@@ -44,8 +44,10 @@ pub(crate) fn runtime(hooks: &HookLog) -> Runtime {
 impl<P: ProviderUnderTest> Fixture<P> {
     /// Starts an attached provider.
     pub(crate) async fn start(setup: Setup) -> Self {
+        let limits = setup.service;
         let fixture = Self::unattached(setup).await;
-        fixture.provider.attach(runtime(&fixture.hooks)).await.expect("the provider can be attached");
+        let runtime = runtime(&fixture.hooks).with_limits(limits);
+        fixture.provider.attach(runtime).await.expect("the provider can be attached");
         fixture
     }
 

@@ -2,6 +2,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use realtime_core::spi::ServiceLimits;
 use realtime_core::{
     Context, DeliveryConfig, HandlerError, Inbound, Limits, OutboxConfig, Payload, RoomDelivery, Router, WindowConfig,
     setters,
@@ -22,6 +23,8 @@ pub struct Setup {
     /// The handlers of events from clients; only for bidirectional providers. If a provider takes
     /// handlers one by one, its fallback can be [`Setup::fallback`].
     pub router: Router,
+    /// The limits of the service, none by default; the suite sets them itself.
+    pub service: ServiceLimits,
 }
 
 impl Default for Setup {
@@ -30,6 +33,7 @@ impl Default for Setup {
             delivery: DeliveryConfig::default().with_window(WindowConfig::default().with_bytes(256 * 1024 * 1024)),
             room_delivery: RoomDelivery::Members,
             router: Router::new(),
+            service: ServiceLimits::none(),
         }
     }
 }
@@ -50,6 +54,8 @@ setters! {
         with_expiry_notice(expiry_notice: Duration) in delivery;
         /// Sets the handlers.
         with_router(router: Router);
+        /// Sets the limits of the service.
+        with_service(service: ServiceLimits);
     }
 }
 

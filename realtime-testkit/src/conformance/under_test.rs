@@ -141,14 +141,17 @@ impl Refused {
     }
 }
 
-const KINDS: [RefusalKind; 9] = [
+const KINDS: [RefusalKind; 12] = [
+    RefusalKind::AddressLimit,
     RefusalKind::BadRequest,
     RefusalKind::Draining,
     RefusalKind::Forbidden,
+    RefusalKind::HandshakeRate,
     RefusalKind::Internal,
     RefusalKind::NodeLimit,
     RefusalKind::Origin,
     RefusalKind::Room,
+    RefusalKind::TenantLimit,
     RefusalKind::Unauthorized,
     RefusalKind::UserLimit,
 ];

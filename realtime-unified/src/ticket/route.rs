@@ -39,7 +39,7 @@ async fn exchange(State((service, office)): Desk, request: Request) -> Response 
 }
 
 async fn issue(service: &NotificationService, office: &TicketOffice, parts: &Parts) -> Result<Json<serde_json::Value>> {
-    let identity = service.identify(parts).await?;
+    let identity = service.identify_handshake(parts).await?;
     let ticket = office.issue(&identity).await?;
     Ok(Json(serde_json::json!({ "ticket": ticket.text, "expiresIn": ticket.lifetime.as_secs() })))
 }

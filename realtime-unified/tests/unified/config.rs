@@ -104,6 +104,16 @@ async fn limits_of_zero_are_rejected_by_every_provider() {
     }
 }
 
+#[tokio::test]
+async fn zero_is_rejected_by_the_service() {
+    let with_sse = || builder().provider(SseProvider::default());
+    assert_rejected(with_sse().connections_per_user(0), "connections_per_user").await;
+    assert_rejected(with_sse().connections_per_tenant(0), "connections_per_tenant").await;
+    assert_rejected(with_sse().connections_per_address(0), "connections_per_address").await;
+    assert_rejected(with_sse().handshakes_per_second(0), "handshakes_per_second").await;
+    assert_rejected(with_sse().handshakes_per_address(0), "handshakes_per_address").await;
+}
+
 /// Checks that a custom provider, and one without a service, reject a write stall of zero.
 async fn assert_zero_rejected_elsewhere() {
     let zero = Duration::ZERO;

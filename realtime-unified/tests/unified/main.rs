@@ -30,6 +30,8 @@ mod inbound;
 #[cfg(all(feature = "jwt", feature = "sse", feature = "socketio", feature = "ws"))]
 mod jwt;
 #[cfg(all(feature = "sse", feature = "socketio", feature = "ws"))]
+mod limits;
+#[cfg(all(feature = "sse", feature = "socketio", feature = "ws"))]
 mod logs;
 #[cfg(all(feature = "metrics", feature = "socketio", feature = "sse", feature = "ws"))]
 mod metrics;

@@ -11,6 +11,7 @@ use axum::body::Bytes;
 use futures_util::{SinkExt, StreamExt, sink};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusRecorder};
 use realtime_testkit::{DEADLINE, WsClient, eventually, in_time};
+use realtime_unified::http::{WireConfig, serve};
 use realtime_unified::metrics::BUCKETS;
 use realtime_unified::{
     AllowRooms, BoxError, CloseReason, ConnectRequest, Context, Event, HandlerError, Handlers, Identity,
@@ -18,6 +19,7 @@ use realtime_unified::{
     Target, WsConfig, WsProvider,
 };
 use serde_json::json;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::tungstenite::Message;
 
 const DOCUMENT: &str = include_str!("../../docs/metrics.md");
@@ -50,6 +52,10 @@ impl Observed {
             .on("fail", fail)
             .offline_sink(async |_: OfflineEvent| Ok::<_, BoxError>(()));
         let (service, address) = start(builder).await;
+        Self::of(service, address)
+    }
+
+    fn of(service: NotificationService, address: SocketAddr) -> Self {
         let buckets = PrometheusBuilder::new().set_buckets_for_metric(Matcher::Prefix("realtime_".into()), &BUCKETS);
         Self { service, address, recorder: buckets.unwrap().build_recorder() }
     }
@@ -295,6 +301,27 @@ async fn metrics_count_what_has_happened() {
     for provider in PROVIDERS.map(|name| ("provider", name)) {
         assert_eq!(counted(&[provider, ("le", "30")]), counted(&[provider, ("le", "+Inf")]), "{provider:?}");
     }
+}
+
+#[tokio::test]
+async fn what_is_no_connection_yet_is_counted() {
+    let builder = NotificationService::builder().provider(SseProvider::default()).allow_anonymous();
+    let service = builder.handshakes_per_second(1).build().await.unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let observed = Observed::of(service.clone(), listener.local_addr().unwrap());
+    let config = WireConfig::default().with_pending(1);
+    let server = serve(listener, service.router()).with_config(config);
+    tokio::spawn(server.with_observer(move |guard| service.observe_listener(guard)).into_future());
+    let connect = || TcpStream::connect(observed.address);
+    let _idle = (connect().await.unwrap(), connect().await.unwrap());
+    observed.until("realtime_listener_ended_total", &[("reason", "pending_limit")], 1.0).await;
+    observed.until("realtime_listener_connections", &[], 1.0).await;
+    observed.until("realtime_listener_pending", &[], 1.0).await;
+    let refused = async { while !get(observed.address, "/sse", "").await.contains(" 429 ") {} };
+    in_time("a refusal", refused).await;
+    assert!(observed.value("realtime_handshakes_limited_total", &[("limit", "node")]) >= 1.0);
+    assert_eq!(observed.value("realtime_handshakes_limited_total", &[("limit", "address")]), 0.0);
+    observed.until("realtime_handshakes_refused_total", &[("reason", "handshake_rate")], 1.0).await;
 }
 
 /// The time begins with the send, whenever the connection can take the event.

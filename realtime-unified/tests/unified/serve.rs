@@ -46,6 +46,8 @@ async fn server_has_both_routes_and_drains_on_sigterm() {
     assert!(read_head(&mut client).await.starts_with("HTTP/1.1 200"));
     assert_eq!(ann.next_of("hello").await.unwrap().json::<String>(), "hi!\n");
 
+    assert!(service.listener_stats().open >= 2, "{:?}", service.listener_stats());
+
     let killed = Command::new("kill").args(["-TERM", &std::process::id().to_string()]).status();
     assert!(killed.unwrap().success());
 

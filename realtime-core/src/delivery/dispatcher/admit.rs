@@ -105,7 +105,7 @@ impl<C: Codec> Dispatcher<C> {
         cursor: Option<String>,
     ) -> Result<Admitted, Refusal> {
         let take_slot = async |identity: &Identity| {
-            let ticket = self.take_slot(identity)?;
+            let ticket = self.take_slot(identity, request.address())?;
             self.check_other_nodes(self.check_open()?, identity, Instant::now()).await?;
             Ok(ticket)
         };
@@ -128,9 +128,9 @@ impl<C: Codec> Dispatcher<C> {
         held: impl Fn(bool) + Send + Sync,
     ) -> Result<Admitted, Refusal> {
         self.admit_in(request, rooms, cursor, async |identity| {
-            let until = Instant::now() + most;
+            let (until, address) = (Instant::now() + most, request.address());
             let take_slot = async |admission: &Arc<Admission>, probe: &(dyn Fn() + Sync)| {
-                let mut turn = match admission.admit_or_wait(identity)? {
+                let mut turn = match admission.admit_or_wait(identity, address)? {
                     Entry::Admitted(ticket) => return Ok(ticket),
                     Entry::Waits(turn) => turn,
                 };
@@ -139,7 +139,7 @@ impl<C: Codec> Dispatcher<C> {
                 let slot = tokio::time::timeout_at(until, &mut turn).await;
                 held(false);
                 let slot = slot.ok().and_then(Result::ok).ok_or_else(|| admission.user_limit())?;
-                admission.complete(slot)
+                admission.complete(slot, identity, address)
             };
             let own = take_slot(&self.admission, &|| self.probe(identity)).await?;
             let runtime = self.check_open()?;
@@ -224,15 +224,15 @@ impl<C: Codec> Dispatcher<C> {
 
     /// Takes a slot of this provider and one of the service; at the user's limit asks the user's
     /// connections for a sign of life.
-    fn take_slot(&self, identity: &Identity) -> Result<Ticket, Refusal> {
+    fn take_slot(&self, identity: &Identity, address: Option<IpAddr>) -> Result<Ticket, Refusal> {
         let runtime = self.check_open()?;
         let at_limit = |refusal: &Refusal| refusal.kind() == RefusalKind::UserLimit;
-        let own = self.admission.admit(identity).inspect_err(|refusal| {
+        let own = self.admission.admit(identity, address).inspect_err(|refusal| {
             if at_limit(refusal) {
                 self.probe(identity);
             }
         })?;
-        let of_service = runtime.slots.admit(identity).inspect_err(|refusal| {
+        let of_service = runtime.slots.admit(identity, address).inspect_err(|refusal| {
             if at_limit(refusal) {
                 probe_all(runtime, identity);
             }
@@ -275,7 +275,7 @@ impl<C: Codec> Dispatcher<C> {
             for room in rooms {
                 check_name("room", room).map_err(|error| Refusal::bad_request(error.to_string()))?;
             }
-            self.take_slot(&identity)
+            self.take_slot(&identity, address)
         };
         let ticket =
             take_slot().map_err(|refusal| self.refuse(refusal, RefusedClient::at(address).with_identity(&identity)))?;
@@ -286,9 +286,38 @@ impl<C: Codec> Dispatcher<C> {
         Ok(Admitted { id, identity, ticket, rooms, data, cursor, former: None, address, request: None, trace })
     }
 
-    /// Counts and logs a refusal, and returns it for the answer.
+    /// Counts a request that would connect, before it is looked at any further: against the rates
+    /// of handshakes, and with the limit of its address.
+    ///
+    /// # Errors
+    /// A [`Refusal`], counted and logged.
+    pub fn check_handshake(&self, address: Option<IpAddr>) -> Result<(), Refusal> {
+        self.check_handshake_rate(address)?;
+        let Some(runtime) = self.runtime.get() else { return Ok(()) };
+        runtime.slots.check_address(address).map_err(|refusal| self.refuse(refusal, RefusedClient::at(address)))
+    }
+
+    /// Counts a request with credentials against the rates of handshakes, before the authenticator
+    /// is asked.
+    ///
+    /// # Errors
+    /// A [`Refusal`] of kind [`RefusalKind::HandshakeRate`], counted and logged.
+    pub fn check_handshake_rate(&self, address: Option<IpAddr>) -> Result<(), Refusal> {
+        let Some(runtime) = self.runtime.get() else { return Ok(()) };
+        runtime.handshakes.check(address).map_err(|refusal| self.refuse(refusal, RefusedClient::at(address)))
+    }
+
+    /// Counts and logs a refusal, and returns it for the answer. Of clients without an identity 10
+    /// a second are logged, 100 at once, and the next line has the number of the others.
     pub fn refuse(&self, refusal: Refusal, asker: RefusedClient<'_>) -> Refusal {
         self.counters.refused(refusal.kind());
+        let mut unlogged = None;
+        if asker.identity.is_none()
+            && let Some(runtime) = self.runtime.get()
+        {
+            let Some(count) = runtime.handshakes.log_turn() else { return refusal };
+            unlogged = (count > 0).then_some(count);
+        }
         tracing::info!(
             provider = self.config.provider,
             address = asker.address.map(tracing::field::display),
@@ -298,6 +327,7 @@ impl<C: Codec> Dispatcher<C> {
             setting = refusal.setting(),
             detail = ?refusal.message(),
             hint = refusal.hint(),
+            unlogged,
             "connection refused"
         );
         refusal

@@ -55,7 +55,7 @@ impl<C: Codec> Dispatcher<C> {
         let feed = self.unowned();
         tokio::spawn(Arc::clone(&feed).await_abandonment());
         tokio::spawn(Arc::clone(&feed).watch_expiries());
-        runtime.slots.raise(self.config.delivery.limits.connections_per_user);
+        self.admission.join(&runtime.slots, self.config.delivery.limits.connections_per_user);
         let feed: Arc<dyn Feed> = feed;
         let sit = |seat| {
             let _ = self.running.seat.set(seat);

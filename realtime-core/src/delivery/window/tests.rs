@@ -166,7 +166,7 @@ fn records_for_others_do_not_displace_own_records() {
 /// that ends at another.
 fn visibility(registered_at: u64, end: u64) -> Visibility {
     let (hub, identity) = (Hub::<Bytes>::new(OutboxConfig::default()), Identity::user("ann"));
-    let ticket = Admission::new(Limits::default()).admit(&identity).unwrap();
+    let ticket = Admission::new(Limits::default()).admit(&identity, None).unwrap();
     hub.skip(Position::new(registered_at));
     let (connection, _) = hub.register(&identity.clone(), &[], |applied, _| {
         let connection = Connection {

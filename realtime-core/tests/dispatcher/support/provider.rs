@@ -1,3 +1,4 @@
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use realtime_core::spi::{
@@ -100,7 +101,9 @@ impl CoreProvider {
     pub async fn admit(&self, visitor: Visitor) -> std::result::Result<Admitted, Refusal> {
         let uri = format!("/?{}", visitor.query());
         let parts = http::Request::get(uri).body(()).unwrap().into_parts().0;
-        let request = ConnectRequest::new("core", &parts);
+        let address = Some(Ipv4Addr::LOCALHOST.into());
+        self.dispatcher.check_handshake(address)?;
+        let request = ConnectRequest::new("core", &parts).with_address(address);
         self.dispatcher.admit(&request, &visitor.rooms, visitor.cursor.clone()).await
     }
 }

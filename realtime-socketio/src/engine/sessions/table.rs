@@ -3,12 +3,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use realtime_core::spi::{Arrival, Arrivals};
 use socketioxide::socket::Sid;
 use tokio::time::Instant;
 
 use crate::engine::session::EngineSession;
 use crate::engine::sessions::secret::Secret;
-use crate::engine::sessions::unconnected::{QueuePosition, Unconnected};
 use crate::engine::settings::Bounds;
 
 /// Number of closed sessions that are kept because their clients have to be notified.
@@ -31,7 +31,8 @@ pub(crate) struct Table {
     /// Secrets of sessions that were closed for a malformed packet, and when: the response to the
     /// client's next request is the close packet.
     unnotified: VecDeque<(Secret, Instant)>,
-    unconnected: Unconnected,
+    /// Sessions that are connected to no namespace, and until when they may be.
+    unconnected: Arrivals<(u64, Instant)>,
     /// Set while a task closes sessions that stay unconnected for too long.
     is_sweeping: bool,
 }
@@ -40,7 +41,7 @@ struct Entry {
     session: Arc<EngineSession>,
     address: Option<IpAddr>,
     /// Position among the unconnected sessions; none while it is connected or held.
-    position: Option<QueuePosition>,
+    position: Option<Arrival>,
     connected: bool,
     /// Set while the CONNECT waits for a free slot of its user, which has a time limit of its own.
     held: bool,
@@ -66,7 +67,7 @@ impl Table {
             all: HashMap::new(),
             by_secret: HashMap::new(),
             unnotified: VecDeque::new(),
-            unconnected: Unconnected::default(),
+            unconnected: Arrivals::default(),
             is_sweeping: false,
         }
     }
@@ -161,7 +162,7 @@ impl Table {
     /// the next one; if there is none, the sweep ends.
     pub(crate) fn take_overdue(&mut self, now: Instant) -> (Vec<Arc<EngineSession>>, Option<Instant>) {
         let mut overdue = Vec::new();
-        while let Some((id, deadline)) = self.unconnected.oldest() {
+        while let Some(&(id, deadline)) = self.unconnected.oldest() {
             if deadline > now {
                 self.is_sweeping = true;
                 return (overdue, Some(deadline));
@@ -198,7 +199,7 @@ impl Table {
     fn enter_unconnected(&mut self, id: u64, evicted: Vec<Arc<EngineSession>>) -> Evictions {
         let deadline = self.deadline();
         if let Some(entry) = self.all.get_mut(&id) {
-            entry.position = Some(self.unconnected.push(id, entry.address, deadline));
+            entry.position = Some(self.unconnected.push((id, deadline), entry.address));
         }
         Evictions { sessions: evicted, start_sweep: !std::mem::replace(&mut self.is_sweeping, true) }
     }
@@ -217,17 +218,9 @@ impl Table {
 
     /// Makes room for one more session from this address. Returns the sessions to close for it.
     fn make_room(&mut self, address: Option<IpAddr>) -> Vec<Arc<EngineSession>> {
-        let (bounds, mut evicted) = (self.bounds, Vec::new());
-        if let Some(address) = address
-            && bounds.sessions_per_address > 0
-            && self.unconnected.len_from(address) >= bounds.sessions_per_address
-        {
-            evicted.extend(self.unconnected.oldest_from(address).and_then(|id| self.evict(id)));
-        }
-        if bounds.sessions > 0 && self.unconnected.len() >= bounds.sessions {
-            evicted.extend(self.unconnected.oldest().and_then(|(id, _)| self.evict(id)));
-        }
-        evicted
+        let Bounds { sessions, sessions_per_address, .. } = self.bounds;
+        let evicted = self.unconnected.make_room(address, sessions, sessions_per_address);
+        evicted.into_iter().filter_map(|(id, _)| self.evict(id)).collect()
     }
 
     fn deadline(&self) -> Instant {

@@ -1,9 +1,10 @@
 use futures_util::future::join_all;
+use realtime_core::spi::ServiceLimits;
 use realtime_core::{Limits, Target};
 
 use crate::conformance::fixture::Fixture;
 use crate::conformance::{ClientUnderTest, ProviderUnderTest, REFUSED_USER, Setup, Visitor};
-use crate::eventually;
+use crate::{eventually, in_time};
 
 /// One user's connections are limited, separately for each tenant, and a close frees a slot.
 pub async fn limit_of_one_user<P: ProviderUnderTest>() {
@@ -59,6 +60,64 @@ pub async fn limit_of_all_connections<P: ProviderUnderTest>() {
     drop(anonymous);
     eventually("a free slot", || fixture.provider.stats().connections == 1).await;
     fixture.connect_eventually(Visitor::user("bob")).await;
+}
+
+/// One tenant's connections are limited, a close frees a slot, and the others have theirs.
+pub async fn limit_of_one_tenant<P: ProviderUnderTest>() {
+    let service = ServiceLimits::none().with_connections_per_tenant(2);
+    let fixture = Fixture::<P>::start(Setup::default().with_service(service)).await;
+    let first = fixture.connect(Visitor::user("ann").with_tenant("acme")).await;
+    let mut second = fixture.connect(Visitor::user("bob").with_tenant("acme")).await;
+    for user in ["ann", "cid"] {
+        assert_eq!(fixture.refusal(Visitor::user(user).with_tenant("acme")).await.status, 429);
+    }
+    assert_eq!(fixture.provider.stats().refused.get("tenant_limit"), Some(&2));
+    let mut other = fixture.connect(Visitor::user("cid").with_tenant("globex")).await;
+    let _without = fixture.connect(Visitor::user("cid")).await;
+    fixture.note(Target::user("cid"), "1").await;
+    let mark = fixture.mark().await;
+    assert_eq!(other.labels_until(&mark).await, ["1"]);
+    assert!(second.labels_until(&mark).await.is_empty());
+    drop(first);
+    fixture.connect_eventually(Visitor::user("cid").with_tenant("acme")).await;
+}
+
+/// The connections from one address are limited, whoever they are, and a close frees a slot.
+pub async fn limit_of_one_address<P: ProviderUnderTest>() {
+    let service = ServiceLimits::none().with_connections_per_address(2);
+    let fixture = Fixture::<P>::start(Setup::default().with_service(service)).await;
+    let first = fixture.connect(Visitor::user("ann")).await;
+    let _second = fixture.connect(Visitor::anonymous()).await;
+    assert_eq!(fixture.refusal(Visitor::user("bob")).await.status, 429);
+    assert_eq!(fixture.refusal(Visitor::user(REFUSED_USER)).await.status, 429, "before the authenticator is asked");
+    let refused = fixture.provider.stats().refused;
+    assert_eq!((refused.get("address_limit"), refused.get("unauthorized")), (Some(&2), None));
+    drop(first);
+    fixture.connect_eventually(Visitor::user("bob")).await;
+}
+
+/// Connects above the rate of an address, or of the node, are refused before anybody is asked who
+/// it is, and cost no slot.
+pub async fn rate_of_handshakes<P: ProviderUnderTest>() {
+    let none = ServiceLimits::none();
+    for service in [none.with_handshakes_per_address(1), none.with_handshakes_per_second(1)] {
+        let fixture = Fixture::<P>::start(Setup::default().with_service(service)).await;
+        let attempts = async {
+            let mut accepted = Vec::new();
+            loop {
+                let user = format!("user{}", accepted.len());
+                match fixture.under_test.connect(Visitor::user(&user)).await {
+                    Ok(client) => accepted.push(client),
+                    Err(refused) => return (accepted, refused),
+                }
+            }
+        };
+        let (clients, refused) = in_time("a refusal", attempts).await;
+        let accepted = clients.len();
+        assert!(refused.status == 429 && accepted >= 4, "{accepted} at once, then {refused:?}");
+        assert_eq!(fixture.provider.stats().refused.get("handshake_rate"), Some(&1));
+        eventually("the connections", || fixture.provider.stats().connected == accepted as u64).await;
+    }
 }
 
 /// A client without a valid identity is refused.

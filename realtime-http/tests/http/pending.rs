@@ -1,0 +1,130 @@
+//! Connections that never become a request, and too many connections.
+
+use std::time::Duration;
+
+use crate::support::{Server, ask, config, connect, drain, head, response, server};
+use futures_util::FutureExt as _;
+use realtime_http::WireConfig;
+use realtime_testkit::eventually;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+const HOUR: Duration = Duration::from_secs(3600);
+const SHORT: Duration = Duration::from_millis(300);
+/// The beginning of an HTTP/2 connection, without a request.
+const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00";
+
+/// Has no other limit for what is pending than the number.
+fn patient() -> WireConfig {
+    config().with_header_read_timeout(HOUR).with_http2_idle_timeout(None)
+}
+
+async fn hello(server: &Server) -> TcpStream {
+    let mut client = connect(server.address).await;
+    ask(&mut client, "/hello").await;
+    assert_eq!(response(&mut client).await.1, "hello");
+    client
+}
+
+/// Returns how many connections the server ended for this reason.
+fn ended(server: &Server, reason: &str) -> u64 {
+    server.guard.stats().ended[reason]
+}
+
+#[tokio::test]
+async fn silent_connections_do_not_keep_others_away() {
+    for sent in [&b""[..], b"GET /hel", b"GET /hello HTTP/1.1\r\nhost: te", HTTP2] {
+        let server = server(patient().with_pending(10), |serve| serve).await;
+        let mut silent = Vec::new();
+        for _ in 0..50 {
+            let mut client = connect(server.address).await;
+            client.write_all(sent).await.unwrap();
+            silent.push(client);
+        }
+        hello(&server).await;
+        // The oldest are closed, the newest may go on.
+        for client in &mut silent[..39] {
+            drain(client).await;
+        }
+        // HTTP/2 begins with settings of the server.
+        if sent != HTTP2 {
+            assert!(silent[49].read_u8().now_or_never().is_none(), "{sent:?}");
+        }
+        assert!(ended(&server, "pending_limit") >= 40, "{:?}", server.guard.stats());
+        assert!(server.guard.stats().pending <= 10);
+        drop(silent);
+        eventually("no connections", || server.guard.stats().pending == 0).await;
+    }
+}
+
+#[tokio::test]
+async fn connection_with_a_request_is_not_pending() {
+    let server = server(patient().with_pending(2), |serve| serve).await;
+    let mut clients = Vec::new();
+    for _ in 0..10 {
+        clients.push(hello(&server).await);
+    }
+    assert_eq!((server.guard.stats().open, server.guard.stats().pending), (10, 0));
+    for client in &mut clients {
+        ask(client, "/hello").await;
+        assert_eq!(response(client).await.1, "hello");
+    }
+    assert_eq!(ended(&server, "pending_limit"), 0);
+}
+
+#[tokio::test]
+async fn limit_of_an_address_that_is_set_holds_for_this_host() {
+    let server = server(patient().with_pending_per_address(3), |serve| serve).await;
+    let mut silent = Vec::new();
+    for _ in 0..8 {
+        silent.push(connect(server.address).await);
+    }
+    for client in &mut silent[..5] {
+        drain(client).await;
+    }
+    assert_eq!((ended(&server, "pending_limit"), server.guard.stats().pending), (5, 3));
+    hello(&server).await;
+}
+
+#[tokio::test]
+async fn connections_beyond_the_limit_are_reset() {
+    let mut server = server(config().with_connections(2), |serve| serve).await;
+    let mut open = Vec::new();
+    for _ in 0..2 {
+        let mut client = connect(server.address).await;
+        ask(&mut client, "/silence").await;
+        head(&mut client).await;
+        open.push(client);
+    }
+    for _ in 0..3 {
+        // The reset may be noticed by the connect already.
+        if let Ok(mut client) = TcpStream::connect(server.address).await {
+            assert_eq!(drain(&mut client).await, 0);
+        }
+    }
+    assert_eq!((ended(&server, "connection_limit"), server.guard.stats().open), (3, 2));
+
+    drop(open.pop());
+    server.body_dropped().await;
+    eventually("a free place", || server.guard.stats().open == 1).await;
+    hello(&server).await;
+}
+
+#[tokio::test]
+async fn late_headers_are_counted() {
+    let server = server(config().with_header_read_timeout(SHORT), |serve| serve).await;
+    let mut late = Vec::new();
+    for sent in ["", "GET /hel", "GET /hello HTTP/1.1\r\nhost: te"] {
+        let mut client = connect(server.address).await;
+        client.write_all(sent.as_bytes()).await.unwrap();
+        late.push(client);
+    }
+    for client in &mut late {
+        drain(client).await;
+    }
+    // An idle connection is none of them.
+    drain(&mut hello(&server).await).await;
+    eventually("three counts", || ended(&server, "header_timeout") == 3).await;
+    eventually("no connections", || server.guard.stats().open == 0).await;
+    assert_eq!(ended(&server, "header_timeout"), 3);
+}
