@@ -49,6 +49,9 @@ pub struct ListenerStats {
     /// The current number of those that have sent no whole request yet; 0 without
     /// [`serve`](crate::serve()).
     pub pending: u64,
+    /// The number of connections that were accepted later than they came, because of
+    /// [`WireConfig::with_accepts_per_second`](crate::WireConfig::with_accepts_per_second).
+    pub delayed: u64,
     /// The number of connections that the listener ended, and of request bodies that it did not
     /// wait for, by reason: `body_timeout`, `connection_limit`, `header_timeout`, `pending_limit`,
     /// `tls_limit`, `tls_timeout`, `write_stall`. Each is there from the start.
@@ -58,6 +61,6 @@ pub struct ListenerStats {
 impl Default for ListenerStats {
     /// Creates the statistics of a listener that has accepted nothing.
     fn default() -> Self {
-        Self { open: 0, pending: 0, ended: EndCounters::default().read() }
+        Self { open: 0, pending: 0, delayed: 0, ended: EndCounters::default().read() }
     }
 }

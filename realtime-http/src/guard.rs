@@ -51,6 +51,7 @@ impl Guard {
             ack_timeout: config.ack_timeout,
             epoch: Instant::now(),
             open: AtomicU64::new(0),
+            delayed: AtomicU64::new(0),
             ended: EndCounters::default(),
         });
         let pending = Pending::new(config.pending, Some(config.pending_of_address()), Ended::PendingLimit);
@@ -83,7 +84,8 @@ impl Guard {
     #[must_use]
     pub fn stats(&self) -> ListenerStats {
         let pending = u64::try_from(self.pending.len()).unwrap_or(u64::MAX);
-        ListenerStats { open: self.open(), pending, ended: self.shared.ended.read() }
+        let delayed = self.shared.delayed.load(Relaxed);
+        ListenerStats { open: self.open(), pending, delayed, ended: self.shared.ended.read() }
     }
 
     /// Returns the connections without a request so far.
@@ -94,6 +96,11 @@ impl Guard {
     /// Returns the number of connections.
     pub(crate) fn open(&self) -> u64 {
         self.shared.open.load(Relaxed)
+    }
+
+    /// Counts a connection that waited to be accepted.
+    pub(crate) fn count_delayed(&self) {
+        self.shared.delayed.fetch_add(1, Relaxed);
     }
 
     /// Counts a connection that is refused.

@@ -97,6 +97,18 @@ impl GuardedListener {
         }
     }
 
+    /// Waits until one more connection may be accepted, and returns whether it had to.
+    async fn turn(&mut self, rate: NonZeroU32) -> bool {
+        let mut is_delayed = false;
+        poll_fn(|cx| {
+            let turn = self.pace.poll_turn(cx, rate, 1);
+            is_delayed |= turn.is_pending();
+            turn
+        })
+        .await;
+        is_delayed
+    }
+
     /// Waits after a failed accept.
     async fn pause(&mut self, error: &io::Error) {
         // The client disconnected before it was accepted: there is no shortage.
@@ -121,9 +133,10 @@ impl Listener for GuardedListener {
     async fn accept(&mut self) -> (GuardedStream, SocketAddr) {
         let rate = self.config.accepts_per_second.and_then(NonZeroU32::new);
         loop {
-            if let Some(rate) = rate {
-                poll_fn(|cx| self.pace.poll_turn(cx, rate, 1)).await;
-            }
+            let is_delayed = match rate {
+                Some(rate) => self.turn(rate).await,
+                None => false,
+            };
             match self.tcp.accept().await {
                 Ok((tcp, peer)) => {
                     if self.failures > 0 {
@@ -132,6 +145,9 @@ impl Listener for GuardedListener {
                     }
                     if let Some(rate) = rate {
                         self.pace.spend(1, rate);
+                    }
+                    if is_delayed {
+                        self.guard.count_delayed();
                     }
                     if self.guard.open() >= self.config.connections as u64 {
                         self.refuse(&tcp, peer);
@@ -229,6 +245,7 @@ mod tests {
         }
         // Those of a tenth of a second are accepted immediately.
         assert!(start.elapsed() >= Duration::from_millis(250), "{:?}", start.elapsed());
+        assert!((1..8).contains(&listener.guard().stats().delayed), "{:?}", listener.guard().stats());
     }
 
     /// A listening socket that was shut down fails every accept immediately, like one without file

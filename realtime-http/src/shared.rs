@@ -12,6 +12,8 @@ pub(crate) struct Shared {
     pub(crate) epoch: Instant,
     /// The number of streams that are not dropped.
     pub(crate) open: AtomicU64,
+    /// The number of connections that waited to be accepted.
+    pub(crate) delayed: AtomicU64,
     pub(crate) ended: EndCounters,
 }
 

@@ -4,18 +4,22 @@
 //! A node that is older than the smallest version skips the record if the flag [`SKIPPABLE`] is set.
 //! Otherwise the record changes what all nodes hold, and the node must read no further.
 
+mod item;
+mod shape;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
+use crate::log::envelope::item::{ItemHeader, item_header, read_item};
+use crate::log::envelope::shape::{Shape, is_false};
 use crate::log::explain::{self, ExplainAsk, NodeAnswer};
 use crate::log::offline::checkpoint::{Checkpoint, Taken};
 use crate::log::record::{Body, MAX_TIMEOUT, Providers, Record};
 use crate::log::refresh::RefreshAsk;
-use crate::log::report::{Item, Received, Report, Settled};
-use crate::values::ack::AckStatus;
+use crate::log::report::{Received, Report};
 use crate::values::close::CloseReason;
 use crate::values::connection::ConnectionId;
 use crate::values::event::{Event, Payload};
@@ -164,75 +168,6 @@ struct MemberHeader {
     tenant: Option<Arc<str>>,
 }
 
-/// One item of a report; the payload of an outcome is among the bytes after the header.
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum ItemHeader {
-    Expected {
-        connection: ConnectionId,
-        provider: Arc<str>,
-    },
-    Settled {
-        connection: ConnectionId,
-        provider: Arc<str>,
-        status: AckStatus,
-        elapsed: Duration,
-        /// The length of the payload, attachments included.
-        size: u32,
-        #[serde(default, skip_serializing_if = "Shape::is_json")]
-        shape: Shape,
-    },
-    Closed(u64),
-    End,
-}
-
-/// The form of the bytes after the header.
-#[derive(Default, Serialize, Deserialize)]
-struct Shape {
-    /// Set if the bytes are not JSON.
-    #[serde(default, skip_serializing_if = "is_false")]
-    binary: bool,
-    /// The lengths of the attachments, which follow the JSON.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    attachments: Vec<u32>,
-}
-
-impl Shape {
-    fn of(payload: &Payload) -> Self {
-        Self {
-            binary: matches!(payload, Payload::Binary(_)),
-            attachments: payload.attachments().iter().map(|bytes| bytes.len() as u32).collect(),
-        }
-    }
-
-    fn is_json(&self) -> bool {
-        !self.binary && self.attachments.is_empty()
-    }
-
-    /// Reads named bytes as a payload; `None` when the lengths do not fit.
-    fn read(&self, bytes: &Bytes) -> Option<Payload> {
-        if self.binary {
-            return Some(Payload::Binary(bytes.clone()));
-        }
-        let attached: usize = self.attachments.iter().map(|length| *length as usize).sum();
-        let mut at = bytes.len().checked_sub(attached)?;
-        let json = bytes.slice(..at);
-        if self.attachments.is_empty() {
-            return Some(Payload::Json(json));
-        }
-        let attachments = self.attachments.iter().map(|length| {
-            let from = at;
-            at += *length as usize;
-            bytes.slice(from..at)
-        });
-        Some(Payload::Attached { attachments: attachments.collect(), json })
-    }
-}
-
-fn is_false(value: &bool) -> bool {
-    !value
-}
-
 impl Record {
     /// Returns the record's encoded form, which every version of the format can read; encoded on
     /// the first call.
@@ -330,40 +265,6 @@ fn kind_of<'a>(body: &'a Body, rest: &mut Vec<Payload>) -> (Kind<'a>, Option<&'a
     }
 }
 
-/// Returns the header of an item, and adds its payload to those that follow the headers.
-fn item_header(item: &Item, payloads: &mut Vec<Payload>) -> ItemHeader {
-    match item {
-        Item::Expected { connection, provider } => {
-            ItemHeader::Expected { connection: *connection, provider: Arc::clone(provider) }
-        }
-        Item::Settled(settled) => {
-            let Settled { connection, status, elapsed, .. } = *settled;
-            let payload = Payload::from(settled.payload.clone());
-            let (size, shape) = (payload.size() as u32, Shape::of(&payload));
-            payloads.push(payload);
-            ItemHeader::Settled { connection, provider: Arc::clone(&settled.provider), status, elapsed, size, shape }
-        }
-        Item::Closed(count) => ItemHeader::Closed(*count),
-        Item::End => ItemHeader::End,
-    }
-}
-
-/// Reads an item; takes its payload from the front of the bytes.
-fn read_item(header: ItemHeader, payloads: &mut Bytes) -> Result<Item, EnvelopeError> {
-    Ok(match header {
-        ItemHeader::Expected { connection, provider } => Item::Expected { connection, provider },
-        ItemHeader::Settled { connection, provider, status, elapsed, size, shape } => {
-            if size as usize > payloads.len() {
-                return Err(EnvelopeError::Malformed);
-            }
-            let payload = shape.read(&payloads.split_to(size as usize)).ok_or(EnvelopeError::Malformed)?;
-            Item::Settled(Settled { connection, provider, status, elapsed, payload: payload.into() })
-        }
-        ItemHeader::Closed(count) => Item::Closed(count),
-        ItemHeader::End => Item::End,
-    })
-}
-
 /// Decodes a record.
 pub(crate) fn decode(bytes: &Bytes) -> Result<Record, EnvelopeError> {
     let [needs, flags, ..] = **bytes else { return Err(EnvelopeError::Malformed) };
@@ -401,7 +302,8 @@ pub(crate) fn decode(bytes: &Bytes) -> Result<Record, EnvelopeError> {
         Kind::Probe { member } => Body::Probe { member: member.into() },
         Kind::Report { record, first, items } => {
             let mut payloads = payload;
-            let items = items.into_iter().map(|item| read_item(item, &mut payloads)).collect::<Result<_, _>>()?;
+            let items = items.into_iter().map(|item| read_item(item, &mut payloads)).collect::<Option<_>>();
+            let items = items.ok_or(EnvelopeError::Malformed)?;
             Body::Report(Report { record, first, items })
         }
         Kind::Received { record, items } => Body::Received(Received { record, items }),

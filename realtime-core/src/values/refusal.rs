@@ -63,6 +63,8 @@ pub enum RefusalKind {
     Unavailable,
     /// A connection, named by a client, that no node has, or that belongs to another user (404).
     UnknownConnection,
+    /// Socket.IO: a request of a session that this node does not have (400).
+    UnknownSession,
     /// A user at the limit of connections (429).
     UserLimit,
 }
@@ -91,6 +93,7 @@ impl RefusalKind {
             Self::Unauthorized => "unauthorized",
             Self::Unavailable => "unavailable",
             Self::UnknownConnection => "unknown_connection",
+            Self::UnknownSession => "unknown_session",
             Self::UserLimit => "user_limit",
         }
     }
@@ -101,7 +104,7 @@ impl RefusalKind {
     }
 
     /// All kinds.
-    const ALL: [Self; 20] = [
+    const ALL: [Self; 21] = [
         Self::AddressLimit,
         Self::BadRequest,
         Self::ConnectTimeout,
@@ -121,6 +124,7 @@ impl RefusalKind {
         Self::Unauthorized,
         Self::Unavailable,
         Self::UnknownConnection,
+        Self::UnknownSession,
         Self::UserLimit,
     ];
 
@@ -128,7 +132,7 @@ impl RefusalKind {
     #[must_use]
     pub const fn status(self) -> http::StatusCode {
         match self {
-            Self::BadRequest | Self::Flood => http::StatusCode::BAD_REQUEST,
+            Self::BadRequest | Self::Flood | Self::UnknownSession => http::StatusCode::BAD_REQUEST,
             Self::ConnectTimeout | Self::Draining | Self::NodeLimit | Self::SessionLimit | Self::Unavailable => {
                 http::StatusCode::SERVICE_UNAVAILABLE
             }
@@ -151,7 +155,8 @@ impl RefusalKind {
             | Self::Flood
             | Self::Internal
             | Self::RefreshPending
-            | Self::UnknownConnection => None,
+            | Self::UnknownConnection
+            | Self::UnknownSession => None,
             Self::AddressLimit => Some("connections_per_address"),
             Self::ConnectTimeout => Some("connect_timeout"),
             Self::Forbidden | Self::IdentityChanged | Self::Unauthorized => Some("authenticator"),

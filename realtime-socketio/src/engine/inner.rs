@@ -13,7 +13,7 @@ use tower_service::Service;
 
 use crate::engine::adapter::DirectAdapter;
 use crate::engine::opening::HandshakeData;
-use crate::engine::responses::{bad_request, empty_response};
+use crate::engine::responses::{bad_request, empty_response, unknown_session};
 use crate::engine::session::heartbeat;
 use crate::engine::session::registry::Registry;
 use crate::engine::sessions::{SessionGuard, Sessions};
@@ -67,6 +67,13 @@ impl Inner {
     pub(crate) fn refuse(&self, request: Request<Body>, code: u8, message: &'static str) -> Response {
         self.report(request, message);
         bad_request(code, message)
+    }
+
+    /// Refuses a request of a session that this node does not have; counted and logged.
+    pub(crate) fn refuse_unknown(&self, request: Request<Body>) -> Response {
+        let refusal = Refusal::new(RefusalKind::UnknownSession, "this node has no such session");
+        self.sessions.report(refusal, self.proxies.client(&request.into_parts().0));
+        unknown_session()
     }
 
     /// Refuses a new session because the node is shutting down; counted and logged.

@@ -15,7 +15,7 @@ use crate::engine::adapter::DirectAdapter;
 use crate::engine::inner::{Inner, NotFound};
 use crate::engine::query::{self, Query, SessionParam, Transport};
 use crate::engine::requests::{wire_of, with_session_uri};
-use crate::engine::responses::{close_packet, empty_response, unknown_session};
+use crate::engine::responses::{close_packet, empty_response};
 use crate::engine::session::cause::Cause;
 use crate::engine::sessions::Sessions;
 use crate::engine::settings::{Heartbeat, Limits};
@@ -56,7 +56,7 @@ impl EngineService {
         }
         let secrets = match sid {
             SessionParam::Session(secrets) => secrets,
-            SessionParam::Foreign => return unknown_session(),
+            SessionParam::Foreign => return inner.refuse_unknown(request),
             SessionParam::None if request.method() != Method::GET => {
                 return inner.refuse(request, 2, "Bad handshake method");
             }
@@ -76,7 +76,8 @@ impl EngineService {
         // sees URIs of this crate.
         let Some((sid, session)) = inner.sessions.find(&secrets) else {
             let polls = request.method() == Method::GET && transport == Transport::Polling;
-            return if polls && inner.sessions.take_unnotified(&secrets) { close_packet() } else { unknown_session() };
+            let has_ended = polls && inner.sessions.take_unnotified(&secrets);
+            return if has_ended { close_packet() } else { inner.refuse_unknown(request) };
         };
         session.note_received();
         let get = request.method() == Method::GET;

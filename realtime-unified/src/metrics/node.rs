@@ -22,6 +22,11 @@ pub(super) fn listeners(writer: &mut Writer<'_>, stats: &ListenerStats) {
         "Open TCP connections that have sent no whole request yet.",
         stats.pending as f64,
     );
+    writer.counter(
+        "realtime_listener_delayed_total",
+        "TCP connections that waited for their turn to be accepted.",
+        stats.delayed,
+    );
     writer.counters(
         "realtime_listener_ended_total",
         "TCP connections, and request bodies, that the listener ended, by reason.",

@@ -22,30 +22,32 @@ const HEADERS: Duration = Duration::from_secs(15);
 
 const REFUSED: &str = "realtime_handshakes_refused_total";
 const REJECTED: &str = "realtime_inbound_rejected_total";
+const ENDED: &str = "realtime_listener_ended_total";
+const THROTTLED: &str = "realtime_inbound_throttled_total";
 const CLOSED: &str = "realtime_connections_closed_total";
 
 /// Returns every attack.
 #[rustfmt::skip]
 pub(crate) fn all() -> Vec<Attack> {
     vec![
-        attack("slow-headers", &[], HEADERS, 2_000, |a, n| Box::pin(requests::slow_headers(a, n))),
-        attack("slow-bodies", &[], STALL, 500, |a, n| Box::pin(requests::slow_bodies(a, n))),
-        attack("idle-sockets", &[], HEADERS, 5_000, |a, n| Box::pin(requests::idle_sockets(a, n))),
-        attack("connection-flood", &[], USUAL, 50, |a, n| Box::pin(requests::connection_flood(a, n))),
+        attack("slow-headers", &[(ENDED, "header_timeout"), (ENDED, "pending_limit")], HEADERS, 2_000, |a, n| Box::pin(requests::slow_headers(a, n))),
+        attack("slow-bodies", &[(ENDED, "body_timeout")], STALL, 500, |a, n| Box::pin(requests::slow_bodies(a, n))),
+        attack("idle-sockets", &[(ENDED, "header_timeout"), (ENDED, "pending_limit")], HEADERS, 5_000, |a, n| Box::pin(requests::idle_sockets(a, n))),
+        attack("connection-flood", &[("realtime_listener_delayed_total", "")], USUAL, 50, |a, n| Box::pin(requests::connection_flood(a, n))),
         attack("handshake-flood", &[(REFUSED, "handshake_rate")], USUAL, 50, |a, n| Box::pin(requests::handshake_flood(a, n))),
         attack("user-flood", &[(REFUSED, "user_limit")], USUAL, 50, |a, n| Box::pin(requests::user_flood(a, n))),
         attack("bad-cursors", &[("realtime_resumes_total", "invalid")], USUAL, 20, |a, n| Box::pin(requests::bad_cursors(a, n))),
         attack("bad-tokens", &[(REFUSED, "unauthorized")], USUAL, 20, |a, n| Box::pin(requests::bad_tokens(a, n))),
         attack("oversized", &[(CLOSED, "too_large")], USUAL, 20, |a, n| Box::pin(websocket::oversized(a, n))),
         attack("announced", &[(CLOSED, "too_large")], USUAL, 20, |a, n| Box::pin(websocket::announced(a, n))),
-        attack("fragments", &[(CLOSED, "too_large"), (CLOSED, "rate_limited")], USUAL, 20, |a, n| Box::pin(websocket::fragments(a, n))),
+        attack("fragments", &[(CLOSED, "too_large"), (THROTTLED, "connection")], USUAL, 20, |a, n| Box::pin(websocket::fragments(a, n))),
         attack("deep-json", &[(REJECTED, "")], USUAL, 20, |a, n| Box::pin(websocket::deep_json(a, n))),
-        attack("pings", &[], STALL, 20, |a, n| Box::pin(websocket::pings(a, n))),
-        attack("churn", &[], STALL, 20, |a, n| Box::pin(websocket::churn(a, n))),
-        attack("events", &[], STALL, 20, |a, n| Box::pin(websocket::events(a, n))),
-        attack("guessed-sids", &[(REFUSED, "")], USUAL, 20, |a, n| Box::pin(polling::guessed_sids(a, n))),
+        attack("pings", &[(THROTTLED, "connection")], STALL, 20, |a, n| Box::pin(websocket::pings(a, n))),
+        attack("churn", &[(THROTTLED, "connection")], STALL, 20, |a, n| Box::pin(websocket::churn(a, n))),
+        attack("events", &[(THROTTLED, "connection")], STALL, 20, |a, n| Box::pin(websocket::events(a, n))),
+        attack("guessed-sids", &[(REFUSED, "unknown_session")], USUAL, 20, |a, n| Box::pin(polling::guessed_sids(a, n))),
         attack("stolen-sids", &[(CLOSED, "")], USUAL, 20, |a, n| Box::pin(polling::stolen_sids(a, n))),
-        attack("unconnected", &[], USUAL, 20, |a, n| Box::pin(polling::unconnected(a, n))),
+        attack("unconnected", &[(REFUSED, "session_limit"), (REFUSED, "handshake_rate")], USUAL, 20, |a, n| Box::pin(polling::unconnected(a, n))),
         attack("early-packets", &[(REFUSED, "flood")], USUAL, 20, |a, n| Box::pin(polling::early_packets(a, n))),
         attack("never-reading", &[(CLOSED, "write_stall")], STALL, 100, |a, n| Box::pin(reading::never_reading(a, n))),
     ]

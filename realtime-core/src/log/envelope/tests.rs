@@ -1,5 +1,7 @@
 use super::*;
 use crate::log::offline::checkpoint::{Flags, Word};
+use crate::log::report::{Item, Settled};
+use crate::values::ack::AckStatus;
 use crate::values::cursor::Epoch;
 use crate::values::explanation::Explained;
 use crate::values::fate::{Acknowledgement, DropReason, Fate, Mismatch, Unknown};
