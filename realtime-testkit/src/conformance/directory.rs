@@ -175,9 +175,10 @@ pub mod tests {
         here.extend(["b", "bo", "bob", "Zoë", "ann-2"].map(|user| presence(user, Some("acme"))));
         let there = [presence("bob", Some("acme")).with_rooms(["lobby", "team"]), presence("cid", None)];
         update(&one, NodeId::random(), &here.into_iter().map(Online).collect::<Vec<_>>(), LONG).await;
-        update(&two, NodeId::random(), &there.map(Online), LONG).await;
+        // First, so that a node which knows the others has seen it come and end.
         let gone = [presence("gone", Some("acme")).with_rooms(["lobby"])];
         update(&two, NodeId::random(), &gone.map(Online), Duration::from_millis(1)).await;
+        update(&two, NodeId::random(), &there.map(Online), LONG).await;
         let of_acme = ["Zoë@acme", "ann@acme", "ann-2@acme", "b@acme", "bo@acme", "bob@acme"];
         let everyone = ["Zoë@acme", "ann@", "ann@acme", "ann@globex"];
         let everyone = [&everyone[..], &["ann-2@acme", "b@acme", "bo@acme", "bob@acme", "cid@"]].concat();
