@@ -259,7 +259,7 @@ fn close_of(reason: &CloseReason) -> Close {
 
 impl EventSink for InboundHalf {
     fn receive(&self, received: Received) {
-        let Received { name, arguments, ack } = received;
+        let Received { name, arguments, ack, size } = received;
         let ack = ack.map(|id| id as u64);
         let checked = arguments.check(self.max_depth).and_then(|()| {
             let mut inbound = Inbound::new(name, Bytes::new());
@@ -269,14 +269,18 @@ impl EventSink for InboundHalf {
             Ok(inbound)
         });
         let has_room = match checked {
-            Ok(inbound) => self.registration.receive(inbound),
-            Err(error) => self.registration.reject(error, ack),
+            Ok(inbound) => {
+                let rest = size.saturating_sub(inbound.size());
+                self.registration.receive(inbound) & self.registration.charge(0, rest)
+            }
+            Err(error) => self.registration.reject(error, ack) & self.registration.charge(0, size),
         };
         self.resume_later_unless(has_room);
     }
 
-    fn reject(&self, error: HandlerError) {
-        self.resume_later_unless(self.registration.reject(error, None));
+    fn reject(&self, error: HandlerError, size: usize) {
+        let has_room = self.registration.reject(error, None) & self.registration.charge(0, size);
+        self.resume_later_unless(has_room);
     }
 
     fn answer(&self, ask: u64, answer: Result<Arguments, Unreadable>) {
@@ -293,6 +297,8 @@ impl EventSink for InboundHalf {
                 self.registration.answer_unreadable(ask);
             }
         }
+        // The reader, which is another task, may pause for what this answer counts.
+        self.resume_later_unless(!self.registration.is_paused());
     }
 
     fn note_fault(&self, fault: &Unreadable) {
@@ -319,6 +325,10 @@ impl InboundHalf {
                     session.resume();
                 }
             });
+            // It may have got room before the callback was set.
+            if !self.registration.is_paused() {
+                self.session.upgrade().into_iter().for_each(|session| session.resume());
+            }
         }
     }
 }

@@ -19,6 +19,8 @@ pub(crate) struct Received {
     /// The id to answer with ([`Encoded::ack`](crate::packet::encoded::Encoded::ack)), if the
     /// client asked for an answer.
     pub ack: Option<i64>,
+    /// The bytes of its packet, attachments included.
+    pub size: usize,
 }
 
 /// Receiver of a client's events, in order, and of its answers. Called by the task that reads from
@@ -31,8 +33,9 @@ pub(crate) trait EventSink: Send + Sync + 'static {
     /// Receives one event.
     fn receive(&self, received: Received);
 
-    /// Sends the client an error instead of receiving one event, in order with the others.
-    fn reject(&self, error: HandlerError);
+    /// Sends the client an error instead of receiving one event of so many bytes, in order with the
+    /// others.
+    fn reject(&self, error: HandlerError, size: usize);
 
     /// Receives the client's answer to the ask with this number. Called by a separate task.
     fn answer(&self, ask: u64, answer: Result<Arguments, Unreadable>);
@@ -54,13 +57,14 @@ pub(crate) struct Reader {
 
 impl MessageHandler<DirectAdapter, Inline> for Reader {
     fn call(&self, _: Arc<Socket<DirectAdapter>>, value: Value, ack: Option<i64>) {
-        if args::size_of(&value) > self.max_message {
+        let size = args::size_of(&value);
+        if size > self.max_message {
             return self.session.close_for(Cause::TooLarge);
         }
         match args::read_event(value) {
-            Ok((name, arguments)) => self.events.receive(Received { name, arguments, ack }),
+            Ok((name, arguments)) => self.events.receive(Received { name, arguments, ack, size }),
             Err(error @ Unreadable::AckId) => {
-                self.events.reject(HandlerError::new("invalid_envelope", error.to_string()));
+                self.events.reject(HandlerError::new("invalid_envelope", error.to_string()), size);
             }
             Err(error @ Unreadable::Malformed(_)) => {
                 self.events.note_fault(&error);

@@ -49,8 +49,10 @@ struct State {
     held: bool,
     /// The task that pays.
     payer: Option<AbortHandle>,
+    /// Set while reading is held back to the client's own rate, and not only to its tenant's.
+    own_held: bool,
     /// The beginning of the time in which the client was held back to its own rate without a
-    /// break, and the end of the last hold.
+    /// break, and the end of the last such hold.
     since: Option<Instant>,
     last_hold: Option<Instant>,
     on_free: Option<OnFree>,
@@ -138,15 +140,21 @@ impl Meter {
         let own = self.own.as_ref().and_then(|own| own.pay(&mut state.own)).is_none();
         let of_tenant = self.tenant.as_ref().is_none_or(|tenant| tenant.try_pay(&mut state.of_tenant));
         if !own {
-            let now = Instant::now();
-            if state.last_hold.is_none_or(|last| now.saturating_duration_since(last) > BREAK) {
-                state.since = Some(now);
-            }
-            self.throttles.count(By::Connection);
+            self.begin_own(state);
         } else if !of_tenant {
             self.throttles.count(By::Tenant);
         }
         own && of_tenant
+    }
+
+    /// Counts the begin of a hold to the client's own rate.
+    fn begin_own(&self, state: &mut State) {
+        let now = Instant::now();
+        if state.last_hold.is_none_or(|last| now.saturating_duration_since(last) > BREAK) {
+            state.since = Some(now);
+        }
+        state.own_held = true;
+        self.throttles.count(By::Connection);
     }
 
     /// Pays what is owed as the budgets fill, then lets reading resume; or gives up.
@@ -173,7 +181,17 @@ impl Meter {
         loop {
             let (wait, since) = {
                 let mut state = self.lock();
-                (own.pay(&mut state.own), state.since)
+                let wait = own.pay(&mut state.own);
+                match (wait, state.own_held) {
+                    // More was read while only the tenant held the client back.
+                    (Some(_), false) => self.begin_own(&mut state),
+                    (None, true) => {
+                        state.own_held = false;
+                        state.last_hold = Some(Instant::now());
+                    }
+                    _ => {}
+                }
+                (wait, state.since)
             };
             let Some(wait) = wait else { return true };
             let next = Instant::now() + wait.max(MIN_HOLD);
@@ -213,9 +231,6 @@ impl Meter {
         }
         state.held = false;
         state.payer = None;
-        if state.since.is_some() {
-            state.last_hold = Some(Instant::now());
-        }
         Some(state.on_free.clone())
     }
 

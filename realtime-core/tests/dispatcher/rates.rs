@@ -104,6 +104,30 @@ async fn quiet_second_begins_the_patience_anew() {
     assert_eq!((provider.stats().connections, provider.stats().rate_limited), (1, 0));
 }
 
+/// What a tenant's rate holds back is no part of the client's own patience.
+#[tokio::test(start_paused = true)]
+async fn hold_of_the_tenant_does_not_end_a_patience() {
+    let of_tenant = InboundRate::unlimited().with_events_per_second(100).with_events_burst(100);
+    let (provider, _) = started(ten().with_patience(3 * SECOND), of_tenant).await;
+    let mut others = Vec::new();
+    for n in 0..10 {
+        others.push(provider.register(Visitor::user(&format!("user{n}")).with_tenant("acme")).await);
+    }
+    let ann = provider.register(Visitor::user("ann").with_tenant("acme")).await;
+    for _ in 0..3 {
+        assert!(!ann.charge(25, 0), "above its own rate");
+        std::future::poll_fn(|cx| ann.poll_room(cx)).await;
+        sleep(3600 * SECOND).await;
+        for other in &others {
+            other.charge(20, 0);
+        }
+        assert!(!ann.charge(1, 0), "above the tenant's");
+        std::future::poll_fn(|cx| ann.poll_room(cx)).await;
+    }
+    let stats = provider.stats();
+    assert_eq!((stats.throttled, stats.rate_limited), (3, 0), "{stats:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn bytes_above_the_rate_are_taken_more_slowly() {
     let rate = InboundRate::unlimited().with_bytes_per_second(10 * 1024).with_bytes_burst(10 * 1024);

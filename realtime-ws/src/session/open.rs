@@ -275,9 +275,10 @@ impl Open {
                 // Copied: a slice of what was read would keep the whole read buffer.
                 self.paused = !registration.receive(Inbound::raw_binary(bytes.to_vec()));
             }
-            Message::Binary(_) => {
+            Message::Binary(bytes) => {
                 let error = HandlerError::new("unexpected_binary", "binary messages have no handler here");
                 self.paused = !registration.reject(error, None);
+                self.charge_rest(registration, bytes.len());
             }
             Message::Close(_) => {
                 registration.close(CloseReason::NORMAL);
@@ -309,23 +310,40 @@ impl Open {
 
     fn handle_text<S: AsyncRead + AsyncWrite + Unpin>(&mut self, socket: &Socket<S>, text: &str) {
         let Socket { settings, registration, .. } = socket;
-        match decode(text, settings.max_depth, settings.handles_text) {
+        // The bytes that the registration counts; the others, of the envelope, count too.
+        let counted = match decode(text, settings.max_depth, settings.handles_text) {
             Ok(Decoded::Ack(ack, payload)) => {
+                let size = payload.bytes().len();
                 // Too late, or never asked for.
                 if !registration.answer(ack, payload) {
                     tracing::trace!(connection = %registration.id(), ack, "unexpected ack: no ask waits for it");
                 }
                 self.paused = registration.is_paused();
+                size
             }
-            Ok(Decoded::Event(inbound)) => self.paused = !registration.receive(inbound),
-            Ok(Decoded::Text) => self.paused = !registration.receive(Inbound::raw_text(text)),
+            Ok(Decoded::Event(inbound)) => {
+                let size = inbound.size();
+                self.paused = !registration.receive(inbound);
+                size
+            }
+            Ok(Decoded::Text) => {
+                self.paused = !registration.receive(Inbound::raw_text(text));
+                text.len()
+            }
             Err(Rejected { error, ack, ask }) => {
                 if let Some(ask) = ask {
                     registration.answer_unreadable(ask);
                 }
                 self.paused = !registration.reject(error, ack);
+                0
             }
-        }
+        };
+        self.charge_rest(registration, text.len().saturating_sub(counted));
+    }
+
+    /// Counts bytes of a message that counts already.
+    fn charge_rest(&mut self, registration: &Registration<WsCodec>, bytes: usize) {
+        self.paused |= bytes > 0 && !registration.charge(0, bytes);
     }
 
     /// Closes the connection of a client that broke the protocol; the close frame is all that it

@@ -110,6 +110,23 @@ async fn floods_of_frames_without_content_are_held_back_too() {
     assert_eq!(server.stats().connections, 4);
 }
 
+/// The bytes of an envelope, and those of messages that are rejected, count like a payload's.
+#[tokio::test]
+async fn all_bytes_that_are_read_count() {
+    let rate = InboundRate::unlimited().with_bytes_per_second(1 << 20).with_bytes_burst(1 << 20);
+    let padding = "x".repeat(700_000);
+    let more = format!(r#"{{"type":"count","payload":1,"more":"{padding}"}}"#);
+    let messages =
+        [(0x81, more.as_bytes()), (0x81, padding.as_bytes()), (0x82, padding.as_bytes())].map(|(op, of)| frame(op, of));
+    for message in messages {
+        let (server, _) = start(rate, WsConfig::default()).await;
+        let mut client = server.raw("ann").await;
+        client.write(&message).await;
+        client.write(&message).await;
+        eventually("it is held back", || server.stats().throttled > 0).await;
+    }
+}
+
 #[tokio::test]
 async fn answered_pings_do_not_count() {
     let rate = InboundRate::default().with_events_per_second(1).with_events_burst(1);
