@@ -38,9 +38,9 @@ pub struct WireConfig {
 impl Default for WireConfig {
     fn default() -> Self {
         Self {
-            accepts_per_second: Some(5_000),
+            accepts_per_second: Some(default_accepts()),
             backlog: 4096,
-            connections: 150_000,
+            connections: 320_000,
             pending: 4096,
             pending_per_address: None,
             write_stall: Duration::from_secs(30),
@@ -68,18 +68,19 @@ setters! {
         /// network failure, the kernel drops the others' first packets, and they try again after
         /// one second, three, seven.
         with_backlog(backlog: u32);
-        /// Sets how many connections are accepted in a second; default 5,000, `None` for as many as
-        /// come.
+        /// Sets how many connections are accepted in a second; default 2,500 for each processor that
+        /// the process may use, `None` for as many as come.
         ///
         /// Further ones wait in the backlog, evenly: a flood of connections, or of clients that
         /// reconnect together, does not delay what is sent to connected ones.
         with_accepts_per_second(accepts_per_second: impl Into<Option<u32>>);
         /// Sets how many connections may be open at a time, upgraded ones included; default
-        /// 150,000. One more is reset, counted and logged (at most each 10 s).
+        /// 320,000. One more is reset, counted and logged (at most each 10 s).
         ///
-        /// Each takes a file descriptor: raise that limit of the process too (`ulimit -n`). The
-        /// limits of a provider ([`Limits`](realtime_core::Limits)) answer a client; this one only
-        /// bounds what connects and never becomes a connection of a provider.
+        /// It is more than three providers accept together by default, so that a client at their
+        /// limits ([`Limits`](realtime_core::Limits)) gets an answer; this one only bounds what
+        /// connects and never becomes a connection of a provider. Each takes a file descriptor:
+        /// raise that limit of the process too (`ulimit -n`).
         with_connections(connections: usize);
         /// Sets how many connections may be pending: open, and without a whole request so far, the
         /// TLS handshake included; default 4,096. For a further one the oldest is reset, so that
@@ -164,6 +165,15 @@ setters! {
         /// default 20 s. Used by [`serve`](crate::serve()) only.
         with_http2_ping_timeout(http2_ping_timeout: Duration);
     }
+}
+
+/// The connections accepted in a second, for each processor: their handshakes take about a third of
+/// its time.
+const ACCEPTS_PER_PROCESSOR: u32 = 2_500;
+
+fn default_accepts() -> u32 {
+    let processors = std::thread::available_parallelism().map_or(1, |processors| processors.get() as u32);
+    processors.saturating_mul(ACCEPTS_PER_PROCESSOR)
 }
 
 impl WireConfig {

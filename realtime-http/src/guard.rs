@@ -168,7 +168,7 @@ impl<S: ByteStream> GuardedStream<S> {
                 return polled;
             };
             self.wire.check()?;
-            let throttle = self.extras.get_or_insert_default().throttle.get_or_insert_with(Throttle::new);
+            let throttle = self.extras.get_or_insert_default().throttle.get_or_insert_with(Throttle::of_writes);
             if let Poll::Ready(bytes) = throttle.poll_turn(cx, rate, buf.len()) {
                 self.wire.unpark_limited();
                 let polled = self.guarded(cx, true, |io, cx| io.poll_write(cx, &buf[..bytes]));

@@ -76,7 +76,7 @@ impl GuardedListener {
         if let Err(error) = socket2::SockRef::from(&tcp).listen(config.backlog.min(i32::MAX as u32) as i32) {
             tracing::debug!(%error, "cannot set the backlog");
         }
-        Self { tcp, config, guard, refusal_logged: None, failures: 0, pace: Throttle::new() }
+        Self { tcp, config, guard, refusal_logged: None, failures: 0, pace: Throttle::of_accepts() }
     }
 
     /// Returns the guard of this listener's connections, which counts the stalled ones; clone it
@@ -243,7 +243,6 @@ mod tests {
         for _ in 0..8 {
             listener.accept().await;
         }
-        // Those of a tenth of a second are accepted immediately.
         assert!(start.elapsed() >= Duration::from_millis(250), "{:?}", start.elapsed());
         assert!((1..8).contains(&listener.guard().stats().delayed), "{:?}", listener.guard().stats());
     }

@@ -54,7 +54,7 @@ impl Relay {
         let refused = match self.send(&row).await {
             Ok(_) => None,
             // Nothing that a repeat would change: the rows behind it must not wait for ever.
-            Err(error @ (Error::KeyReused { .. } | Error::InvalidPayload(_) | Error::InvalidName { .. })) => {
+            Err(error) if is_of_the_row(&error) => {
                 tracing::error!(row = row.id, %error, "a row cannot be sent");
                 Some(error.to_string())
             }
@@ -79,4 +79,17 @@ impl Relay {
             std::future::pending::<()>().await;
         }
     }
+}
+
+/// Returns whether the row itself cannot be sent, now or later.
+fn is_of_the_row(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::InvalidName { .. }
+            | Error::InvalidPayload(_)
+            | Error::KeyReused { .. }
+            | Error::ReservedName { .. }
+            | Error::TooLarge { .. }
+            | Error::Unsupported { .. }
+    )
 }

@@ -10,7 +10,7 @@ pub struct OfflineStats {
     /// `given_up` counts events for which no attempt succeeded.
     pub calls: BTreeMap<&'static str, u64>,
     /// The number of records of which it is not known whether a user missed them: they had left
-    /// the log when their turn came.
+    /// the log when their turn came, could not be read, or the user was at a node without a sink.
     pub unknown: u64,
     /// `true` if this node is the one that decides and calls.
     pub works: bool,

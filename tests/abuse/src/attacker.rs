@@ -1,17 +1,17 @@
 //! The attacking process.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use realtime_bench::{Result, process};
+use realtime_bench::{Result, lock, process};
 use realtime_wire::http;
 use realtime_wire::websocket::UPGRADE;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use crate::attack::Attack;
 
@@ -21,6 +21,8 @@ const SOURCES: usize = 4;
 const ANSWER: Duration = Duration::from_secs(5);
 /// The time after an attempt that failed.
 const PAUSE: Duration = Duration::from_millis(2);
+/// The bytes per second that an attack sends in all: a line of 1 Gbit/s.
+const LINE: f64 = 125e6;
 /// The nice value: the watched clients on the same processor come first.
 const NICE: i32 = 15;
 
@@ -34,6 +36,8 @@ pub(crate) struct Attacker {
     attempts: AtomicU64,
     /// The next number of [`next`](Self::next).
     next: AtomicU64,
+    /// The time at which the line is free.
+    line: Mutex<Instant>,
 }
 
 /// Makes an attack for so long, and prints the number of attempts.
@@ -47,6 +51,7 @@ pub(crate) fn run(attack: Attack, server: SocketAddr, length: Duration) -> Resul
             end: Instant::now() + length,
             attempts: AtomicU64::new(0),
             next: AtomicU64::new(0),
+            line: Mutex::new(Instant::now()),
         });
         let mut tasks = JoinSet::new();
         for number in 0..attack.tasks {
@@ -73,6 +78,18 @@ impl Attacker {
     /// Returns a number that is not returned again.
     pub(crate) fn next(&self) -> u64 {
         self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Writes bytes once the line is free.
+    pub(crate) async fn write(&self, stream: &mut (impl AsyncWriteExt + Unpin), bytes: &[u8]) -> Result<()> {
+        let turn = {
+            let mut line = lock(&self.line);
+            let turn = (*line).max(Instant::now());
+            *line = turn + Duration::from_secs_f64(bytes.len() as f64 / LINE);
+            turn
+        };
+        sleep_until(turn).await;
+        Ok(stream.write_all(bytes).await?)
     }
 
     /// Connects from one of the addresses of the attack.

@@ -27,8 +27,9 @@ const LARGER: f64 = 1.2;
 const QUIET: Duration = Duration::from_secs(5);
 /// The time after each attack before the next one.
 const PAUSE: Duration = Duration::from_secs(3);
-/// The time in which memory may return at the end.
-const RETURN: Duration = Duration::from_secs(90);
+/// The time in which memory may return at the end: more than the age of the window's records, which
+/// include large ones.
+const RETURN: Duration = Duration::from_secs(400);
 /// The events that fill the log and the windows before the memory is looked at.
 const FILL: usize = 12_000;
 const LIMIT: Duration = Duration::from_secs(10);

@@ -182,7 +182,10 @@ impl Worker {
 
     async fn judge(&mut self, entry: &Entry, turn: Turn) -> Result<Verdict> {
         let position = entry.position;
-        let Ok(record) = entry.record.decode() else { return Ok(Verdict::Done) };
+        let Ok(record) = entry.record.decode() else {
+            self.offline.counters.add_unknown(1);
+            return Ok(Verdict::Done);
+        };
         let Some((target, event, timeout)) = question(&record) else { return Ok(Verdict::Done) };
         let Scope::User { name, tenant } = target.scope() else { return Ok(Verdict::Done) };
         if let Some(work) = &mut self.work {
@@ -200,6 +203,7 @@ impl Worker {
             }
         }
         if !flags.matched && self.is_at_silent_node(target, name, tenant.as_deref()).await? {
+            self.offline.counters.add_unknown(1);
             return Ok(Verdict::Done);
         }
         let reason = if flags.matched { OfflineReason::NotAnswered } else { OfflineReason::NoConnection };

@@ -20,9 +20,9 @@ const FIN: u8 = 0x80;
 pub(super) async fn oversized(attacker: &Attacker, number: usize) -> Result<()> {
     let mut stream = open(attacker, number).await?;
     let piece = vec![b'x'; 64 * 1024];
-    stream.write_all(&begun(TEXT, &piece)).await?;
+    attacker.write(&mut stream, &begun(TEXT, &piece)).await?;
     for _ in 0..64 {
-        stream.write_all(&begun(CONTINUATION, &piece)).await?;
+        attacker.write(&mut stream, &begun(CONTINUATION, &piece)).await?;
     }
     until_closed(&mut stream).await
 }
@@ -42,19 +42,19 @@ pub(super) async fn fragments(attacker: &Attacker, number: usize) -> Result<()> 
     let mut stream = open(attacker, number).await?;
     let piece: &[u8] = if number.is_multiple_of(2) { b" " } else { b"" };
     stream.write_all(&begun(TEXT, b"{")).await?;
-    flood(stream, &begun(CONTINUATION, piece).repeat(200)).await
+    flood(attacker, stream, &begun(CONTINUATION, piece).repeat(200)).await
 }
 
 /// JSON that is nested without an end.
 pub(super) async fn deep_json(attacker: &Attacker, number: usize) -> Result<()> {
     let mut text = "{\"type\":\"echo\",\"payload\":".to_owned();
     text.push_str(&"[".repeat(100_000));
-    flood(open(attacker, number).await?, &client_text(&text)).await
+    flood(attacker, open(attacker, number).await?, &client_text(&text)).await
 }
 
 /// Pings without an end.
 pub(super) async fn pings(attacker: &Attacker, number: usize) -> Result<()> {
-    flood(open(attacker, number).await?, &client_frame(PING, &[b'p'; 125]).repeat(100)).await
+    flood(attacker, open(attacker, number).await?, &client_frame(PING, &[b'p'; 125]).repeat(100)).await
 }
 
 /// Rooms that are entered and left again without an end.
@@ -66,13 +66,13 @@ pub(super) async fn churn(attacker: &Attacker, number: usize) -> Result<()> {
             frames.extend(client_text(&text));
         }
     }
-    flood(open(attacker, number).await?, &frames).await
+    flood(attacker, open(attacker, number).await?, &frames).await
 }
 
 /// Events that each have an answer, without an end.
 pub(super) async fn events(attacker: &Attacker, number: usize) -> Result<()> {
     let frames = client_text("{\"type\":\"echo\",\"payload\":{\"a\":1},\"ack\":1}").repeat(100);
-    flood(open(attacker, number).await?, &frames).await
+    flood(attacker, open(attacker, number).await?, &frames).await
 }
 
 async fn open(attacker: &Attacker, number: usize) -> Result<TcpStream> {
@@ -80,11 +80,11 @@ async fn open(attacker: &Attacker, number: usize) -> Result<TcpStream> {
 }
 
 /// Writes the same frames until the connection ends, and reads what comes.
-async fn flood(mut stream: TcpStream, frames: &[u8]) -> Result<()> {
+async fn flood(attacker: &Attacker, mut stream: TcpStream, frames: &[u8]) -> Result<()> {
     let (mut reading, mut writing) = stream.split();
     let read = async { tokio::io::copy(&mut reading, &mut tokio::io::sink()).await };
     let write = async {
-        while writing.write_all(frames).await.is_ok() {
+        while attacker.write(&mut writing, frames).await.is_ok() {
             tokio::task::yield_now().await;
         }
     };
