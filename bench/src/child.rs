@@ -26,11 +26,11 @@ const LOOK: Duration = Duration::from_millis(5);
 /// Starts this program with these arguments, under another one if that is not empty; returns the
 /// first line that it prints too. Dropping the process kills it.
 pub(crate) async fn start(program: &[OsString], arguments: &[&str]) -> Result<(Child, String)> {
-    start_as(&std::env::current_exe()?, program, arguments).await
+    start_program(&std::env::current_exe()?, program, arguments).await
 }
 
 /// Starts `executable` as [`start`] does this program.
-async fn start_as(executable: &Path, program: &[OsString], arguments: &[&str]) -> Result<(Child, String)> {
+async fn start_program(executable: &Path, program: &[OsString], arguments: &[&str]) -> Result<(Child, String)> {
     let mut line = program.to_vec();
     line.push(executable.into());
     let mut command = Command::new(&line[0]);
@@ -63,6 +63,15 @@ pub(crate) fn become_as(options: &str) -> Result<()> {
     Err(format!("{program} does not start: {error}").into())
 }
 
+/// The program that a server is started as.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Serving<'a> {
+    /// Another program of this package; this one if `None`.
+    pub program: Option<&'a Path>,
+    /// A program that runs it, with its arguments; none if empty.
+    pub under: &'a [OsString],
+}
+
 /// A running server process. Dropping this kills it, and it ends by itself when this process is
 /// gone.
 #[derive(Debug)]
@@ -80,23 +89,18 @@ impl ServerProcess {
     /// # Errors
     /// When it cannot be started or ends early.
     pub async fn start(options: &ServeOptions) -> Result<Self> {
-        Self::start_under(&[], options).await
+        Self::start_as(Serving::default(), options).await
     }
 
-    /// Starts one under another program, given with its arguments, and waits until it listens.
+    /// Starts one as `serving` says, and waits until it listens.
     ///
     /// # Errors
     /// When it cannot be started or ends early.
-    pub async fn start_under(program: &[OsString], options: &ServeOptions) -> Result<Self> {
-        Self::of(start(program, &["serve", &serde_json::to_string(options)?]).await?)
-    }
-
-    /// Starts one in another program of this package, and waits until it listens.
-    ///
-    /// # Errors
-    /// When it cannot be started or ends early.
-    pub async fn start_in(program: &Path, options: &ServeOptions) -> Result<Self> {
-        Self::of(start_as(program, &[], &["serve", &serde_json::to_string(options)?]).await?)
+    pub async fn start_as(serving: Serving<'_>, options: &ServeOptions) -> Result<Self> {
+        let options = serde_json::to_string(options)?;
+        let this = std::env::current_exe()?;
+        let program = serving.program.unwrap_or(&this);
+        Self::of(start_program(program, serving.under, &["serve", &options]).await?)
     }
 
     /// Starts another program that serves, and waits until it listens.

@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
 use crate::callgrind::{self, Callgrind};
-use crate::child::ServerProcess;
+use crate::child::{ServerProcess, Serving};
 use crate::client::{Dial, Transport};
 use crate::contest::Contestant;
 use crate::server::control::{Command, Control};
@@ -113,13 +113,9 @@ impl Lane {
     /// When it does not start, or a client cannot connect.
     pub async fn open(plan: &Plan) -> Result<Self> {
         let &Plan { name, clients, size, targeted, .. } = plan;
-        let server = match &plan.program {
-            Some(program) => ServerProcess::start_in(program, &plan.options).await?,
-            None => {
-                let under = plan.callgrind.as_deref().map(callgrind::command).unwrap_or_default();
-                ServerProcess::start_under(&under, &plan.options).await?
-            }
-        };
+        let under = plan.callgrind.as_deref().map(callgrind::command).unwrap_or_default();
+        let serving = Serving { program: plan.program.as_deref(), under: &under };
+        let server = ServerProcess::start_as(serving, &plan.options).await?;
         let mut control = server.control().await?;
         let users = targeted.then_some(clients);
         control.call(&Command::Prepare { size, users }).await?;

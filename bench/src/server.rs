@@ -67,9 +67,9 @@ pub struct ServeOptions {
     /// Render our metrics every so many milliseconds; needs the feature `metrics`
     #[arg(long)]
     pub scrape_ms: Option<u64>,
-    /// Pass traces on, and log from INFO on; needs the feature `otel`
-    #[arg(long)]
-    pub spans: bool,
+    /// Pass traces on, with the spans from this level on; needs the feature `otel`
+    #[arg(long, value_name = "LEVEL")]
+    pub spans: Option<String>,
     /// The processors to run on; all if none is named
     #[arg(long, value_delimiter = ',')]
     pub cpus: Vec<usize>,
@@ -198,7 +198,7 @@ impl ServeOptions {
             log_name: "bench".to_owned(),
             drain_ms: None,
             scrape_ms: None,
-            spans: false,
+            spans: None,
             cpus: Vec::new(),
             with_parent: true,
         }

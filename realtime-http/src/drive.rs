@@ -1,23 +1,14 @@
 //! The driver of one connection of the server, from its first byte to its end.
 
-use std::{
-    convert::Infallible,
-    io,
-    pin::pin,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{convert::Infallible, io, pin::pin, sync::Arc};
 
 use axum::{
     Router,
     body::Body,
     extract::{ConnectInfo, Request},
     response::Response,
-    routing::future::RouteFuture,
 };
-use futures_util::{
-    FutureExt as _,
-    future::{BoxFuture, Either},
-};
+use futures_util::{FutureExt as _, future::BoxFuture};
 use http::header::CONNECTION;
 use hyper::{
     body::{Body as _, Incoming},
@@ -34,10 +25,11 @@ use tower_service::Service as _;
 use crate::activity::{Activity, Verdict};
 use crate::config::WireConfig;
 use crate::ended::Ended;
-use crate::guard::GuardedStream;
+use crate::guard::{Guard, GuardedStream};
 use crate::head::Unread;
 use crate::listener::WireInfo;
 use crate::pending::{Entered, Pending};
+use crate::requests::Requests;
 #[cfg(feature = "tls")]
 use crate::tls::{Acceptor, Tls};
 use crate::upgrade::has_token;
@@ -73,6 +65,8 @@ pub(crate) struct Protocols {
     config: WireConfig,
     /// The connections without a request so far.
     pending: Arc<Pending>,
+    /// The connections between two requests.
+    idle: Arc<Pending>,
     http1: http1::Builder,
     http2: http2::Builder<TokioExecutor>,
     #[cfg(feature = "tls")]
@@ -90,7 +84,7 @@ enum Version {
 }
 
 impl Protocols {
-    pub(crate) fn new(router: Router, config: &WireConfig, pending: &Arc<Pending>) -> Self {
+    pub(crate) fn new(router: Router, config: &WireConfig, guard: &Guard) -> Self {
         let mut http1 = http1::Builder::new();
         http1
             .timer(TokioTimer::new())
@@ -110,7 +104,8 @@ impl Protocols {
         Self {
             router,
             config: config.clone(),
-            pending: Arc::clone(pending),
+            pending: Arc::clone(guard.pending()),
+            idle: Arc::clone(guard.idle()),
             http1,
             http2,
             #[cfg(feature = "tls")]
@@ -184,7 +179,7 @@ impl Protocols {
         let routes = Routes {
             router: self.router.clone(),
             wire: Arc::clone(&wire),
-            pending: Mutex::new(Some(pending)),
+            requests: Requests::new(&wire, pending, &self.idle),
             pace: Pace::of(&self.config),
             activity: None,
         };
@@ -300,8 +295,7 @@ async fn detect<S: Stream>(stream: &mut S) -> io::Result<Version> {
 struct Routes {
     router: Router,
     wire: Arc<Wire>,
-    /// Set until the first request.
-    pending: Mutex<Option<Entered>>,
+    requests: Arc<Requests>,
     /// The time for the body of a request, if it is bounded.
     pace: Option<Pace>,
     /// The activity of an HTTP/2 connection.
@@ -311,12 +305,11 @@ struct Routes {
 impl hyper::service::Service<hyper::Request<Incoming>> for Routes {
     type Response = Response;
     type Error = Infallible;
-    type Future = Either<RouteFuture<Infallible>, BoxFuture<'static, Result<Response, Infallible>>>;
+    type Future = BoxFuture<'static, Result<Response, Infallible>>;
 
     fn call(&self, request: hyper::Request<Incoming>) -> Self::Future {
-        if self.wire.note_request() {
-            self.pending.lock().unwrap_or_else(PoisonError::into_inner).take();
-        }
+        self.wire.note_request();
+        let under_way = self.requests.begin();
         let mut late = None;
         let mut request: Request = request.map(|body| match self.pace {
             Some(pace) if !body.is_end_stream() => {
@@ -331,22 +324,17 @@ impl hyper::service::Service<hyper::Request<Incoming>> for Routes {
         extensions.insert(ConnectInfo(self.wire.peer()));
         let open = self.activity.as_ref().map(Activity::begin);
         let response = self.router.clone().call(request);
-        if late.is_none() && open.is_none() {
-            return Either::Left(response);
-        }
-        let followed = async move {
+        async move {
             let mut response = response.await?;
             if let Some(late) = late {
                 response = late.answer(response);
             }
-            Ok(match open {
-                Some(open) => {
-                    let is_last = has_token(response.headers(), CONNECTION, "close");
-                    response.map(|body| open.follow(body, is_last))
-                }
-                None => response,
-            })
-        };
-        Either::Right(followed.boxed())
+            if let Some(open) = open {
+                let is_last = has_token(response.headers(), CONNECTION, "close");
+                response = response.map(|body| open.follow(body, is_last));
+            }
+            Ok(under_way.follow(response))
+        }
+        .boxed()
     }
 }

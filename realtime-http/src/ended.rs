@@ -9,6 +9,7 @@ pub(crate) enum Ended {
     BodyTimeout,
     ConnectionLimit,
     HeaderTimeout,
+    IdleLimit,
     PendingLimit,
     #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "there are no handshakes without TLS"))]
     TlsLimit,
@@ -18,8 +19,16 @@ pub(crate) enum Ended {
 }
 
 /// The reasons by name, in the order of [`Ended`].
-const NAMES: [&str; 7] =
-    ["body_timeout", "connection_limit", "header_timeout", "pending_limit", "tls_limit", "tls_timeout", "write_stall"];
+const NAMES: [&str; 8] = [
+    "body_timeout",
+    "connection_limit",
+    "header_timeout",
+    "idle_limit",
+    "pending_limit",
+    "tls_limit",
+    "tls_timeout",
+    "write_stall",
+];
 
 /// The number of ends for each reason.
 #[derive(Default)]
@@ -49,18 +58,21 @@ pub struct ListenerStats {
     /// The current number of those that have sent no whole request yet; 0 without
     /// [`serve`](crate::serve()).
     pub pending: u64,
+    /// The current number of those that have sent one, and have none under way; 0 without
+    /// [`serve`](crate::serve()).
+    pub idle: u64,
     /// The number of connections that were accepted later than they came, because of
     /// [`WireConfig::with_accepts_per_second`](crate::WireConfig::with_accepts_per_second).
     pub delayed: u64,
     /// The number of connections that the listener ended, and of request bodies that it did not
-    /// wait for, by reason: `body_timeout`, `connection_limit`, `header_timeout`, `pending_limit`,
-    /// `tls_limit`, `tls_timeout`, `write_stall`. Each is there from the start.
+    /// wait for, by reason: `body_timeout`, `connection_limit`, `header_timeout`, `idle_limit`,
+    /// `pending_limit`, `tls_limit`, `tls_timeout`, `write_stall`. Each is there from the start.
     pub ended: BTreeMap<&'static str, u64>,
 }
 
 impl Default for ListenerStats {
     /// Creates the statistics of a listener that has accepted nothing.
     fn default() -> Self {
-        Self { open: 0, pending: 0, delayed: 0, ended: EndCounters::default().read() }
+        Self { open: 0, pending: 0, idle: 0, delayed: 0, ended: EndCounters::default().read() }
     }
 }

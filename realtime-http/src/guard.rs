@@ -39,6 +39,8 @@ pub struct Guard {
     shared: Arc<Shared>,
     /// The connections without a request so far.
     pending: Arc<Pending>,
+    /// The connections between two requests.
+    idle: Arc<Pending>,
 }
 
 impl Guard {
@@ -55,7 +57,8 @@ impl Guard {
             ended: EndCounters::default(),
         });
         let pending = Pending::new(config.pending, Some(config.pending_of_address()), Ended::PendingLimit);
-        Self { shared, pending }
+        let idle = Pending::new(config.idle, Some(config.idle_of_address()), Ended::IdleLimit);
+        Self { shared, pending, idle }
     }
 
     /// Wraps a connection.
@@ -83,14 +86,24 @@ impl Guard {
     /// Returns the numbers of connections, and of those that were ended here.
     #[must_use]
     pub fn stats(&self) -> ListenerStats {
-        let pending = u64::try_from(self.pending.len()).unwrap_or(u64::MAX);
-        let delayed = self.shared.delayed.load(Relaxed);
-        ListenerStats { open: self.open(), pending, delayed, ended: self.shared.ended.read() }
+        let number = |of: &Pending| u64::try_from(of.len()).unwrap_or(u64::MAX);
+        ListenerStats {
+            open: self.open(),
+            pending: number(&self.pending),
+            idle: number(&self.idle),
+            delayed: self.shared.delayed.load(Relaxed),
+            ended: self.shared.ended.read(),
+        }
     }
 
     /// Returns the connections without a request so far.
     pub(crate) fn pending(&self) -> &Arc<Pending> {
         &self.pending
+    }
+
+    /// Returns the connections between two requests.
+    pub(crate) fn idle(&self) -> &Arc<Pending> {
+        &self.idle
     }
 
     /// Returns the number of connections.

@@ -34,6 +34,7 @@ mod proxies;
 mod records;
 mod refusal;
 mod rejection;
+mod requests;
 mod serve;
 mod shared;
 mod signal;

@@ -136,7 +136,7 @@ impl Serve {
             observer(&self.guard);
         }
         // Converts the router once and not for each request.
-        let protocols = Protocols::new(self.router.with_state(()), &self.config, self.guard.pending());
+        let protocols = Protocols::new(self.router.with_state(()), &self.config, &self.guard);
         #[cfg(feature = "tls")]
         let _watch = self.tls.as_ref().and_then(Tls::watch);
         #[cfg(feature = "tls")]

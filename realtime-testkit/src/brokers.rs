@@ -45,7 +45,8 @@ pub use shared::SharedServer;
 pub trait BrokerUnderTest: Send + Sync + Sized + 'static {
     /// The backplane in this broker; clones share their connections.
     type Backplane: Backplane + Clone;
-    /// The provider of the tests with clients; serves WebSocket at `/ws`.
+    /// The provider of the tests with clients; serves WebSocket at `/ws`, and tells its clients the
+    /// traces of events.
     type Provider: HttpProvider;
 
     /// Whether an append with an idempotency key is one request: its outcome is then unknown when
@@ -141,6 +142,7 @@ macro_rules! broker_tests {
             explanation_comes_from_all_nodes,
             nodes_deliver_to_each_other_in_one_order,
             rooms_and_presence_are_those_of_all_nodes,
+            trace_of_an_event_reaches_another_node,
         }
     };
     ($broker:ty; offline) => {

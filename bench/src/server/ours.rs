@@ -74,8 +74,8 @@ pub(super) async fn start(listener: TcpListener, options: &ServeOptions) -> Resu
             other => return Err(format!("no provider is named \"{other}\"").into()),
         };
     }
-    if options.spans {
-        builder = spans::begin(builder)?;
+    if let Some(level) = &options.spans {
+        builder = spans::begin(builder, level)?;
     }
     let service = builder.build().await?;
     if let Some(every) = options.scrape_ms.map(Duration::from_millis) {

@@ -4,23 +4,25 @@ use realtime_unified::NotificationServiceBuilder;
 
 use crate::Result;
 
-/// Gives the service the propagator, and installs a subscriber from INFO on: it writes to stderr,
-/// and has the spans in traces of OpenTelemetry, all of which are sampled and none exported.
+/// Gives the service the propagator, and installs a subscriber: it has the spans from `level` on in
+/// traces of OpenTelemetry, all of which are sampled and none exported, and logs to stderr from
+/// INFO on.
 ///
 /// # Errors
-/// When a subscriber is installed already.
+/// When there is no such level, or a subscriber is installed already.
 #[cfg(feature = "otel")]
-pub(super) fn begin(builder: NotificationServiceBuilder) -> Result<NotificationServiceBuilder> {
+pub(super) fn begin(builder: NotificationServiceBuilder, level: &str) -> Result<NotificationServiceBuilder> {
     use opentelemetry::trace::TracerProvider;
     use opentelemetry_sdk::trace::SdkTracerProvider;
     use realtime_unified::otel::OtelPropagator;
-    use tracing_subscriber::EnvFilter;
+    use tracing_subscriber::filter::LevelFilter;
     use tracing_subscriber::prelude::*;
 
     let provider = SdkTracerProvider::builder().build();
-    let otel = tracing_opentelemetry::layer().with_tracer(provider.tracer("bench"));
-    let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
-    tracing_subscriber::registry().with(EnvFilter::new("info")).with(otel).with(log).try_init()?;
+    let level: LevelFilter = level.parse()?;
+    let otel = tracing_opentelemetry::layer().with_tracer(provider.tracer("bench")).with_filter(level);
+    let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_filter(LevelFilter::INFO);
+    tracing_subscriber::registry().with(otel).with(log).try_init()?;
     Ok(builder.propagator(OtelPropagator::default()))
 }
 
@@ -29,6 +31,6 @@ pub(super) fn begin(builder: NotificationServiceBuilder) -> Result<NotificationS
 /// # Errors
 /// Always.
 #[cfg(not(feature = "otel"))]
-pub(super) fn begin(_: NotificationServiceBuilder) -> Result<NotificationServiceBuilder> {
+pub(super) fn begin(_: NotificationServiceBuilder, _: &str) -> Result<NotificationServiceBuilder> {
     Err("the server was built without the feature \"otel\"".into())
 }

@@ -1,51 +1,90 @@
 use std::collections::HashMap;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
-/// A value for each tenant, for as long as a connection has it: there are never more than tenants
-/// that are connected.
+use tokio::time::Instant;
+
+/// The most values that are kept although no connection has them.
+const MOST_KEPT: usize = 1_000;
+
+/// A value for each tenant, for as long as a connection has it, and for some time after: there are
+/// never more than tenants that are connected, and 1,000.
 pub(crate) struct ByTenant<T> {
+    /// The time for which a value is kept that no connection has any more.
+    keep: Duration,
     /// Short: held for a lookup or a change only.
-    table: Mutex<HashMap<Arc<str>, Weak<OfTenant<T>>>>,
+    table: Mutex<Table<T>>,
+}
+
+struct Table<T> {
+    used: HashMap<Arc<str>, Weak<OfTenant<T>>>,
+    /// Those that no connection has any more, with the time at which the last one ended.
+    kept: HashMap<Arc<str>, (Arc<T>, Instant)>,
 }
 
 /// The value of one tenant; the last one that is dropped takes it out of the table.
 pub(crate) struct OfTenant<T> {
-    value: T,
+    value: Arc<T>,
     tenant: Arc<str>,
     table: Weak<ByTenant<T>>,
 }
 
 impl<T> ByTenant<T> {
+    /// Creates a table whose values are forgotten with their last connection.
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { table: Mutex::default() })
+        Self::keeping(Duration::ZERO)
     }
 
-    /// Returns the value of a tenant, which is created if no connection has it.
+    /// Creates a table whose values are kept for this time after their last connection.
+    pub(crate) fn keeping(keep: Duration) -> Arc<Self> {
+        Arc::new(Self { keep, table: Mutex::new(Table { used: HashMap::new(), kept: HashMap::new() }) })
+    }
+
+    /// Returns the value of a tenant, which is created if there is none.
     pub(crate) fn of(self: &Arc<Self>, tenant: &str, create: impl FnOnce() -> T) -> Arc<OfTenant<T>> {
         let mut table = self.lock();
-        if let Some(value) = table.get(tenant).and_then(Weak::upgrade) {
+        if let Some(value) = table.used.get(tenant).and_then(Weak::upgrade) {
             return value;
         }
+        let kept = table.kept.remove(tenant).filter(|(_, since)| since.elapsed() < self.keep);
+        let value = kept.map_or_else(|| Arc::new(create()), |(value, _)| value);
         let tenant: Arc<str> = tenant.into();
-        let value = Arc::new(OfTenant { value: create(), tenant: Arc::clone(&tenant), table: Arc::downgrade(self) });
-        table.insert(tenant, Arc::downgrade(&value));
+        let value = Arc::new(OfTenant { value, tenant: Arc::clone(&tenant), table: Arc::downgrade(self) });
+        table.used.insert(tenant, Arc::downgrade(&value));
         value
     }
 
+    /// Returns the number of tenants that are connected, and of those whose values are kept.
     #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
-        self.lock().len()
+    pub(crate) fn len(&self) -> (usize, usize) {
+        let table = self.lock();
+        (table.used.len(), table.kept.len())
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Weak<OfTenant<T>>>> {
+    fn lock(&self) -> MutexGuard<'_, Table<T>> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T> Table<T> {
+    /// Keeps a value if there is room.
+    fn keep(&mut self, tenant: &Arc<str>, value: &Arc<T>, time: Duration) {
+        if time.is_zero() {
+            return;
+        }
+        if self.kept.len() >= MOST_KEPT {
+            self.kept.retain(|_, (_, since)| since.elapsed() < time);
+        }
+        if self.kept.len() < MOST_KEPT {
+            self.kept.insert(Arc::clone(tenant), (Arc::clone(value), Instant::now()));
+        }
     }
 }
 
 impl<T> std::fmt::Debug for ByTenant<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ByTenant").field("tenants", &self.lock().len()).finish()
+        f.debug_struct("ByTenant").field("tenants", &self.lock().used.len()).finish_non_exhaustive()
     }
 }
 
@@ -59,11 +98,12 @@ impl<T> Deref for OfTenant<T> {
 
 impl<T> Drop for OfTenant<T> {
     fn drop(&mut self) {
-        let Some(table) = self.table.upgrade() else { return };
-        let mut table = table.lock();
+        let Some(of_all) = self.table.upgrade() else { return };
+        let mut table = of_all.lock();
         // Not one that was created since.
-        if table.get(&self.tenant).is_some_and(|value| value.strong_count() == 0) {
-            table.remove(&self.tenant);
+        if table.used.get(&self.tenant).is_some_and(|value| value.strong_count() == 0) {
+            table.used.remove(&self.tenant);
+            table.keep(&self.tenant, &self.value, of_all.keep);
         }
     }
 }
@@ -77,11 +117,31 @@ mod tests {
         let table = ByTenant::new();
         let first = table.of("acme", || 1);
         let second = table.of("acme", || 2);
-        assert_eq!((**first, **second, table.len()), (1, 1, 1));
+        assert_eq!((**first, **second, table.len()), (1, 1, (1, 0)));
         drop(first);
         assert_eq!(**table.of("acme", || 3), 1);
         drop(second);
-        assert_eq!(table.len(), 0);
+        assert_eq!(table.len(), (0, 0));
         assert_eq!(**table.of("acme", || 4), 4);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn value_is_kept_for_its_time_and_their_number_is_bounded() {
+        let second = Duration::from_secs(1);
+        let table = ByTenant::keeping(2 * second);
+        drop(table.of("acme", || 1));
+        tokio::time::sleep(second).await;
+        assert_eq!(**table.of("acme", || 2), 1, "the time begins with the last connection's end");
+        tokio::time::sleep(second).await;
+        assert_eq!(**table.of("acme", || 3), 1);
+        tokio::time::sleep(2 * second).await;
+        assert_eq!(**table.of("acme", || 4), 4);
+        for n in 0..2 * MOST_KEPT {
+            drop(table.of(&n.to_string(), || 0));
+        }
+        assert_eq!(table.len(), (0, MOST_KEPT));
+        tokio::time::sleep(2 * second).await;
+        drop(table.of("other", || 0));
+        assert_eq!(table.len(), (0, 1));
     }
 }

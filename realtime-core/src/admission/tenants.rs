@@ -36,7 +36,9 @@ impl Tenants {
     /// Creates the budgets of a service; each tenant has this rate.
     #[must_use]
     pub fn new(rate: InboundRate) -> Arc<Self> {
-        Arc::new(Self { rate, budgets: ByTenant::new() })
+        // A tenant whose clients reconnect all the time has no more than one that stays.
+        let budgets = ByTenant::keeping(rate.refill_time());
+        Arc::new(Self { rate, budgets })
     }
 
     /// Returns the budget of a tenant; none if there is no bound.

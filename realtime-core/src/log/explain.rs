@@ -55,11 +55,13 @@ pub(crate) struct Explains {
     /// Those that wait for other nodes, by the ids of their requests.
     waiting: Mutex<HashMap<EventId, Answers>>,
     pub(super) turns: Semaphore,
+    /// One permit: who has it reads the log for a record.
+    pub(super) searches: Semaphore,
 }
 
 impl Default for Explains {
     fn default() -> Self {
-        Self { waiting: Mutex::default(), turns: Semaphore::new(MOST_AT_A_TIME) }
+        Self { waiting: Mutex::default(), turns: Semaphore::new(MOST_AT_A_TIME), searches: Semaphore::new(1) }
     }
 }
 

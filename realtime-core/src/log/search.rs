@@ -14,8 +14,9 @@ use crate::values::position::Position;
 
 /// The longest time of a search.
 const TIME: Duration = Duration::from_secs(2);
-/// The records that are read in one step, and in all.
-const PAGE: u64 = 250;
+/// The records that are read in one step, each of which may have the size of the largest event; and
+/// in all.
+const PAGE: u64 = 100;
 const MOST: u64 = 100_000;
 
 impl Shared {
@@ -55,6 +56,8 @@ impl Shared {
                 covered = (marked.start, marked.end);
             }
         }
+        // One search of the log at a time: what it reads is bounded by one step's records.
+        let _turn = self.explains.searches.acquire().await;
         let newer = (covered.1.max(state.start), state.last);
         let older = (state.start, covered.0.min(state.last));
         let mut left = MOST;

@@ -106,6 +106,13 @@ impl InboundRate {
         Some((kib(rate), kib(burst)))
     }
 
+    /// Returns the time after which an empty budget is full again, in whole seconds.
+    pub(crate) fn refill_time(&self) -> Duration {
+        let seconds = |(rate, burst): (NonZeroU32, NonZeroU32)| burst.get().div_ceil(rate.get());
+        let slowest = [self.events(), self.kibibytes(0)].into_iter().flatten().map(seconds).max();
+        Duration::from_secs(slowest.unwrap_or_default().into())
+    }
+
     /// Rejects a number that is zero.
     ///
     /// # Errors

@@ -111,6 +111,8 @@ async fn revocation_beside_the_log_reaches_a_node_that_missed_its_record() {
     assert_eq!((refused.kind(), refused.message()), (RefusalKind::Unauthorized, "the token has been revoked"));
     assert!(later.admit(Visitor::user("ann").with_token_id("other")).await.is_ok());
     tokio::time::pause();
+    // It is read again within 30 s, which is also the longest wait of a test.
+    sleep(Duration::from_secs(31)).await;
     ann.closed().await;
     eventually("the close is counted", || provider.stats().closed.get(&CloseReason::REVOKED.code()) == Some(&1)).await;
 }

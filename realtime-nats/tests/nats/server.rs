@@ -119,7 +119,7 @@ impl BrokerUnderTest for Server {
     }
 
     fn provider() -> WsProvider {
-        WsProvider::new(WsConfig::default())
+        WsProvider::new(WsConfig::default().with_traceparent(true))
     }
 
     fn files(&self) -> PathBuf {

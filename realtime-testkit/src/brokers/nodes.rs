@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use realtime_core::explanation::{Fate, Mismatch};
 use realtime_core::spi::{Directory, Log, Runtime};
-use realtime_core::{AllowRooms, Error, Event, OnlineIn, RealtimeProvider, Target};
+use realtime_core::{AllowRooms, Error, Event, OnlineIn, RealtimeProvider, Target, TraceContext};
 
 use super::{BrokerUnderTest, connect};
 use crate::{ByQuery, Served, WsClient, eventually, in_time};
@@ -97,6 +97,21 @@ pub async fn nodes_deliver_to_each_other_in_one_order<B: BrokerUnderTest>() {
     nodes[0].provider.broadcast().to_user("ann", note("by the pipe").as_volatile()).await.expect("sent");
     assert_eq!(notes(&mut there, 1).await, ["by the pipe"]);
     assert_eq!(notes(&mut here, 1).await, ["by the pipe"]);
+}
+
+/// An event's trace is with it at another node, from the log and from the pipe.
+pub async fn trace_of_an_event_reaches_another_node<B: BrokerUnderTest>() {
+    let server = B::start().await;
+    let [here, there] = two_nodes(&server).await;
+    let mut ann = client(&there, "user=ann").await;
+    for (text, parent) in [("log", "4bf92f3577b34da6a3ce929d0e0e4736"), ("pipe", "0af7651916cd43dd8448eb211c80319c")] {
+        let parent = format!("00-{parent}-00f067aa0ba902b7-01");
+        let event = note(text).with_trace(TraceContext::parse(&parent, None).expect("a trace"));
+        let event = if text == "pipe" { event.as_volatile() } else { event };
+        here.provider.broadcast().to_user("ann", event).await.expect("sent");
+        let received = in_time("a note", ann.next_of("note")).await.expect("a note");
+        assert_eq!((received.json::<String>().as_str(), received.traceparent), (text, Some(parent)));
+    }
 }
 
 /// What became of an event is told for the connections of all nodes, open and ended.

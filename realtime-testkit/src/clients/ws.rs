@@ -38,7 +38,7 @@ pub struct WsClient {
 /// The most events that are kept during a request.
 const EARLY: usize = 100_000;
 
-/// One message of the envelope `{"type","payload","id","ack"}`.
+/// One message of the envelope `{"type","payload","id","ack","traceparent"}`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
@@ -52,6 +52,8 @@ pub struct WsEvent {
     pub id: Option<String>,
     /// The number of the ask or of the answer.
     pub ack: Option<u64>,
+    /// The event's trace, from a server that tells its clients.
+    pub traceparent: Option<String>,
 }
 
 impl WsEvent {

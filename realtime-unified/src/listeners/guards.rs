@@ -14,9 +14,10 @@ impl Guards {
     pub(super) fn stats(&self) -> ListenerStats {
         let mut sum = ListenerStats::default();
         for guard in self.0.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            let ListenerStats { open, pending, delayed, ended, .. } = guard.stats();
+            let ListenerStats { open, pending, idle, delayed, ended, .. } = guard.stats();
             sum.open += open;
             sum.pending += pending;
+            sum.idle += idle;
             sum.delayed += delayed;
             for (reason, count) in ended {
                 *sum.ended.entry(reason).or_default() += count;

@@ -24,15 +24,20 @@ async fn by_token(request: ConnectRequest) -> Result<Identity, Refusal> {
 
 type Seen = Arc<Mutex<Vec<(String, u64)>>>;
 
-/// Starts a service whose tenants may send 100 messages per second, and each connection any number.
-async fn started() -> (NotificationService, SocketAddr, Seen) {
+/// Returns 100 messages per second, and 20 at once.
+fn messages() -> InboundRate {
+    InboundRate::of_tenant().with_events_per_second(100).with_events_burst(20)
+}
+
+/// Starts a service whose tenants may send so much, and each connection any number.
+async fn started(of_tenant: InboundRate) -> (NotificationService, SocketAddr, Seen) {
     let seen = Seen::default();
     let numbers = Arc::clone(&seen);
     let limits = Limits::default().with_inbound_per_connection(InboundRate::unlimited());
     let builder = NotificationService::builder()
         .provider(WsProvider::new(WsConfig::default().with_limits(limits)))
         .provider(SocketIoProvider::new(SocketIoConfig::default().with_limits(limits)))
-        .inbound_per_tenant(InboundRate::of_tenant().with_events_per_second(100).with_events_burst(20))
+        .inbound_per_tenant(of_tenant)
         .authenticator(by_token)
         .on("echo", async |_: Context, value: Value| Reply(value))
         .on("count", move |cx: Context, n: u64| {
@@ -52,7 +57,7 @@ async fn flood(socket: &mut WebSocket, messages: impl Iterator<Item = String>) {
 
 #[tokio::test]
 async fn tenant_over_its_rate_slows_no_other_tenant() {
-    let (service, address, seen) = started().await;
+    let (service, address, seen) = started(messages()).await;
     let mut healthy = ws_client(address, "/ws?token=globex.healthy").await;
     let mut ws = websocket(address, "/ws?token=acme.ann").await;
     let mut io = accepted_socket(address, "acme.bob", "").await;
@@ -75,4 +80,44 @@ async fn tenant_over_its_rate_slows_no_other_tenant() {
         assert!(stats[provider].throttled_by_tenant > 0 && stats[provider].throttled == 0, "{provider}");
         assert_eq!(stats[provider].rate_limited, 0);
     }
+}
+
+#[tokio::test]
+async fn bytes_of_a_tenant_slow_no_other_tenant() {
+    let of_tenant = InboundRate::unlimited().with_bytes_per_second(64 * 1024).with_bytes_burst(16 * 1024);
+    let (service, address, seen) = started(of_tenant).await;
+    let mut healthy = ws_client(address, "/ws?token=globex.healthy").await;
+    let mut ws = websocket(address, "/ws?token=acme.ann").await;
+    let mut io = accepted_socket(address, "acme.bob", "").await;
+    // Each is larger than what comes at once, over either transport.
+    let blank = " ".repeat(8 * 1024);
+    flood(&mut ws, (0..10).map(|n| format!("{{\"type\":\"count\",{blank}\"payload\":{n}}}"))).await;
+    flood(&mut io, (0..10).map(|n| format!("42[\"count\",{blank}{n}]"))).await;
+    let held = |provider: &str| service.stats()[provider].throttled_now;
+    eventually("both are held back", || held("ws") == 1 && held("socket") == 1).await;
+    for n in 0..20 {
+        assert_eq!(healthy.request("echo", &n).await.unwrap(), json!(n));
+    }
+    assert_eq!((held("ws"), held("socket")), (1, 1), "the tenant is still held back");
+    eventually("all are handled", || seen.lock().unwrap().len() == 20).await;
+    let stats = service.stats();
+    for provider in ["ws", "socket"] {
+        assert!(stats[provider].throttled_by_tenant > 0 && stats[provider].throttled == 0, "{provider}");
+    }
+}
+
+/// A tenant whose only client connects again does not begin with a full budget.
+#[tokio::test]
+async fn budget_of_a_tenant_outlives_its_last_connection() {
+    let of_tenant = InboundRate::unlimited().with_events_per_second(10).with_events_burst(100);
+    let (service, address, seen) = started(of_tenant).await;
+    let count = |n: usize| json!({"type": "count", "payload": n}).to_string();
+    let mut first = websocket(address, "/ws?token=acme.ann").await;
+    flood(&mut first, (0..100).map(count)).await;
+    eventually("all are handled", || seen.lock().unwrap().len() == 100).await;
+    drop(first);
+    eventually("nobody is connected", || service.stats()["ws"].connections == 0).await;
+    let mut second = websocket(address, "/ws?token=acme.ann").await;
+    flood(&mut second, (0..60).map(count)).await;
+    eventually("it is held back", || service.stats()["ws"].throttled_now == 1).await;
 }

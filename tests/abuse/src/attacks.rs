@@ -26,6 +26,9 @@ const ENDED: &str = "realtime_listener_ended_total";
 const THROTTLED: &str = "realtime_inbound_throttled_total";
 const CLOSED: &str = "realtime_connections_closed_total";
 
+/// The longest attack of a short run, and the time that it takes to use up a rate's burst.
+const BRIEF: Duration = Duration::from_secs(4);
+
 /// Returns every attack.
 #[rustfmt::skip]
 pub(crate) fn all() -> Vec<Attack> {
@@ -34,19 +37,19 @@ pub(crate) fn all() -> Vec<Attack> {
         attack("slow-bodies", &[(ENDED, "body_timeout")], STALL, 500, |a, n| Box::pin(requests::slow_bodies(a, n))),
         attack("idle-sockets", &[(ENDED, "header_timeout"), (ENDED, "pending_limit")], HEADERS, 5_000, |a, n| Box::pin(requests::idle_sockets(a, n))),
         attack("connection-flood", &[("realtime_listener_delayed_total", "")], USUAL, 50, |a, n| Box::pin(requests::connection_flood(a, n))),
-        attack("handshake-flood", &[(REFUSED, "handshake_rate")], USUAL, 50, |a, n| Box::pin(requests::handshake_flood(a, n))),
+        attack("handshake-flood", &[(REFUSED, "handshake_rate")], BRIEF, 50, |a, n| Box::pin(requests::handshake_flood(a, n))),
         attack("user-flood", &[(REFUSED, "user_limit")], USUAL, 50, |a, n| Box::pin(requests::user_flood(a, n))),
         attack("bad-cursors", &[("realtime_resumes_total", "invalid")], USUAL, 20, |a, n| Box::pin(requests::bad_cursors(a, n))),
         attack("bad-tokens", &[(REFUSED, "unauthorized")], USUAL, 20, |a, n| Box::pin(requests::bad_tokens(a, n))),
         attack("oversized", &[(CLOSED, "too_large")], USUAL, 20, |a, n| Box::pin(websocket::oversized(a, n))),
         attack("announced", &[(CLOSED, "too_large")], USUAL, 20, |a, n| Box::pin(websocket::announced(a, n))),
         attack("fragments", &[(CLOSED, "too_large"), (THROTTLED, "connection")], USUAL, 20, |a, n| Box::pin(websocket::fragments(a, n))),
-        attack("deep-json", &[(REJECTED, "")], USUAL, 20, |a, n| Box::pin(websocket::deep_json(a, n))),
+        attack("deep-json", &[(REJECTED, "too_deep")], USUAL, 20, |a, n| Box::pin(websocket::deep_json(a, n))),
         attack("pings", &[(THROTTLED, "connection")], STALL, 20, |a, n| Box::pin(websocket::pings(a, n))),
         attack("churn", &[(THROTTLED, "connection")], STALL, 20, |a, n| Box::pin(websocket::churn(a, n))),
         attack("events", &[(THROTTLED, "connection")], STALL, 20, |a, n| Box::pin(websocket::events(a, n))),
         attack("guessed-sids", &[(REFUSED, "unknown_session")], USUAL, 20, |a, n| Box::pin(polling::guessed_sids(a, n))),
-        attack("stolen-sids", &[(CLOSED, "")], USUAL, 20, |a, n| Box::pin(polling::stolen_sids(a, n))),
+        attack("stolen-sids", &[(CLOSED, "protocol_error")], USUAL, 20, |a, n| Box::pin(polling::stolen_sids(a, n))),
         attack("unconnected", &[(REFUSED, "session_limit"), (REFUSED, "handshake_rate")], USUAL, 20, |a, n| Box::pin(polling::unconnected(a, n))),
         attack("early-packets", &[(REFUSED, "flood")], USUAL, 20, |a, n| Box::pin(polling::early_packets(a, n))),
         attack("never-reading", &[(CLOSED, "write_stall")], STALL, 100, |a, n| Box::pin(reading::never_reading(a, n))),
@@ -61,6 +64,11 @@ fn attack(
     attempt: for<'a> fn(&'a Attacker, usize) -> Attempt<'a>,
 ) -> Attack {
     Attack { name, counted, least, tasks, attempt }
+}
+
+/// Returns those that need no longer than others.
+pub(crate) fn short() -> Vec<Attack> {
+    all().into_iter().filter(|attack| attack.least <= BRIEF).collect()
 }
 
 /// Returns the attack with this name.

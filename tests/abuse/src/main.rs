@@ -16,6 +16,7 @@ use realtime_bench::program::exit_code;
 use realtime_bench::{Result, process};
 
 use crate::attack::Attack;
+use crate::judge::Length;
 
 /// Sockets, those of the attackers included.
 const FILES: u64 = 16 * 1024;
@@ -34,6 +35,10 @@ struct Args {
     /// Print the figures without judging the times, which mean little beside other programs
     #[arg(long)]
     report: bool,
+    /// Only the attacks that need no long time, for one second each, and `--report` without a look
+    /// at the memory
+    #[arg(long, conflicts_with_all = ["only", "seconds", "report"])]
+    short: bool,
 }
 
 #[derive(Subcommand)]
@@ -54,7 +59,11 @@ fn run(args: &Args) -> Result<bool> {
             let attack = attacks::named(name)?;
             attacker::run(attack, *server, Duration::from_secs(*seconds)).map(|()| true)
         }
-        None => judge::run(&chosen(&args.only)?, Duration::from_secs(args.seconds), args.report),
+        None if args.short => judge::run(&attacks::short(), Length::SHORT),
+        None => {
+            let length = Length::full(Duration::from_secs(args.seconds), !args.report);
+            judge::run(&chosen(&args.only)?, length)
+        }
     }
 }
 
