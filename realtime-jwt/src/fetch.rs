@@ -1,6 +1,6 @@
 //! Fetching a key set, from a file or by HTTP.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +14,8 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use realtime_core::{BoxError, Error, Result};
 use rustls::crypto::ring;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 
 use crate::document;
@@ -48,7 +50,11 @@ impl Fetcher {
             Some("http") => return Err(config("the url is not https: Jwks::with_plain_http allows it")),
             _ => return Err(config("the url is neither https nor http")),
         }
-        let connector = HttpsConnectorBuilder::new().with_tls_config(tls()?).https_or_http().enable_http1().build();
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls(jwks.root_certificates.as_deref())?)
+            .https_or_http()
+            .enable_http1()
+            .build();
         let client = Box::new(Client::builder(TokioExecutor::new()).build(connector));
         Ok(Self::Url { client, url, timeout: jwks.fetch_timeout, most })
     }
@@ -119,10 +125,24 @@ fn is_this_host(url: &Uri) -> bool {
 }
 
 /// Returns a client's TLS with ring, whatever provider the process has chosen, and the system's
-/// certificates.
-fn tls() -> Result<ClientConfig> {
+/// certificates and those of a file.
+///
+/// # Errors
+/// [`Error::Config`] for a file without certificates that can be read.
+fn tls(more: Option<&Path>) -> Result<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if let Some(file) = more {
+        let unusable = |error: &dyn std::fmt::Display| config(&format!("{}: {error}", file.display()));
+        let found = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<std::result::Result<Vec<_>, _>>);
+        let found = found.map_err(|error| unusable(&error))?;
+        if found.is_empty() {
+            return Err(unusable(&"no certificate"));
+        }
+        for certificate in found {
+            roots.add(certificate).map_err(|error| unusable(&error))?;
+        }
+    }
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|error| Error::Config(format!("jwt: no tls: {error}")))?;

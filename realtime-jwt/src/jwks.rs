@@ -23,6 +23,7 @@ pub struct Jwks {
     pub(crate) fetch_timeout: Duration,
     pub(crate) max_document_bytes: usize,
     pub(crate) plain_http: bool,
+    pub(crate) root_certificates: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug)]
@@ -51,6 +52,7 @@ impl Jwks {
             fetch_timeout: Duration::from_secs(5),
             max_document_bytes: 256 * 1024,
             plain_http: false,
+            root_certificates: None,
         }
     }
 }
@@ -71,5 +73,9 @@ setters! {
         /// Sets whether a URL with `http` may name another host; default `false`. Whoever can
         /// change what is sent between the two hosts can make tokens then.
         with_plain_http(plain_http: bool);
+        /// Sets a PEM file of certificates that are trusted for the URL, besides the system's: that
+        /// of an issuer within the company; default none. It is read when the authenticator is
+        /// created.
+        with_root_certificates(root_certificates: impl Into<Option<PathBuf>>);
     }
 }

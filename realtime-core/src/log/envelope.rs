@@ -28,7 +28,7 @@ use crate::values::member::Member;
 use crate::values::node::{NodeId, READS};
 use crate::values::position::Position;
 use crate::values::refreshed::Refreshed;
-use crate::values::refusal::{Refusal, RefusalKind};
+use crate::values::refusal::{Refusal, RefusalKind, known_code};
 use crate::values::revocation::Revocation;
 use crate::values::target::Target;
 use crate::values::token::Token;
@@ -155,7 +155,11 @@ enum Kind<'a> {
 
 #[derive(Serialize, Deserialize)]
 struct RefusalHeader {
+    /// The kind's own code.
     code: String,
+    /// The code that it was given instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    given: Option<String>,
     message: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     retry_after: Option<Duration>,
@@ -336,15 +340,19 @@ fn needs(body: &Body) -> u8 {
 
 impl From<&Refusal> for RefusalHeader {
     fn from(refusal: &Refusal) -> Self {
-        let (code, message) = (refusal.kind().code().to_owned(), refusal.message().to_owned());
-        Self { code, message, retry_after: refusal.retry_after() }
+        let (code, message) = (refusal.kind().code(), refusal.message().to_owned());
+        let given = Some(refusal.code()).filter(|given| *given != code).map(str::to_owned);
+        Self { code: code.to_owned(), given, message, retry_after: refusal.retry_after() }
     }
 }
 
 impl RefusalHeader {
     fn into_refusal(self) -> Refusal {
         let kind = RefusalKind::of_code(&self.code).unwrap_or(RefusalKind::Internal);
-        let refusal = Refusal::new(kind, self.message);
+        let mut refusal = Refusal::new(kind, self.message);
+        if let Some(given) = self.given.as_deref().and_then(known_code) {
+            refusal = refusal.with_code(given);
+        }
         self.retry_after.map_or(refusal.clone(), |after| refusal.with_retry_after(after))
     }
 }

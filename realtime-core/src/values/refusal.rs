@@ -1,4 +1,6 @@
 use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::values::random::random_between;
@@ -286,6 +288,36 @@ impl Refusal {
     }
 }
 
+/// The most codes of other nodes that are known at a time, and their length.
+const MOST_CODES: usize = 256;
+const CODE_BYTES: usize = 64;
+
+/// Codes that stay for the life of the process.
+struct Codes(Mutex<BTreeSet<&'static str>>);
+
+static CODES: Codes = Codes(Mutex::new(BTreeSet::new()));
+
+/// Returns a code of another node as one of this process; `None` for one that no application gives,
+/// or beyond their number.
+pub(crate) fn known_code(code: &str) -> Option<&'static str> {
+    CODES.known(code)
+}
+
+impl Codes {
+    fn known(&self, code: &str) -> Option<&'static str> {
+        let mut codes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = codes.get(code) {
+            return Some(known);
+        }
+        if code.len() > CODE_BYTES || codes.len() >= MOST_CODES {
+            return None;
+        }
+        let known: &'static str = Box::leak(code.into());
+        codes.insert(known);
+        Some(known)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -318,6 +350,16 @@ mod tests {
         assert_eq!(Refusal::unauthorized("").code(), "unauthorized");
         let expired = Refusal::unauthorized("").with_code("token_expired");
         assert_eq!((expired.code(), expired.kind()), ("token_expired", RefusalKind::Unauthorized));
+    }
+
+    #[test]
+    fn codes_of_other_nodes_are_bounded() {
+        let codes = Codes(Mutex::default());
+        let known = codes.known("token_expired").unwrap();
+        assert_eq!((known, known.as_ptr()), ("token_expired", codes.known("token_expired").unwrap().as_ptr()));
+        assert_eq!(codes.known(&"x".repeat(CODE_BYTES + 1)), None);
+        let more = (0..2 * MOST_CODES).filter(|n| codes.known(&format!("code{n}")).is_some()).count();
+        assert_eq!((more, codes.known("token_expired")), (MOST_CODES - 1, Some("token_expired")));
     }
 
     #[test]

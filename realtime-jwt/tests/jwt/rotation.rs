@@ -1,12 +1,13 @@
 //! Key sets from a server that rotates its keys.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::StatusCode;
 use realtime_core::RefusalKind;
 use realtime_jwt::{Jwks, JwtAuthenticator, JwtConfig};
-use realtime_testkit::{eventually, in_time};
+use realtime_testkit::{TestCertificate, eventually, in_time};
 use serde_json::{Value, json};
 
 use crate::support::{ED25519_JWK, ED25519B_JWK, KeyServer, jwk, signed_by};
@@ -44,6 +45,27 @@ async fn unknown_key_id_has_the_keys_fetched_again() {
     assert_eq!(code(&authenticator, &signed_by(true, Some("second"))).await, "ok");
     assert_eq!(server.requests(), 2);
     assert_eq!(code(&authenticator, &signed_by(false, Some("first"))).await, "token_unknown_key", "it is gone");
+}
+
+#[tokio::test]
+async fn keys_come_by_https_from_a_server_that_is_trusted() {
+    let certificate = TestCertificate::new();
+    let server = KeyServer::start_secured(&[first()], &certificate).await;
+    let token = signed_by(false, Some("first"));
+    let trusting = |file: Option<PathBuf>| authenticator(&server, |jwks| jwks.with_root_certificates(file));
+    assert_eq!(code(&trusting(Some(certificate.certificate_file())), &token).await, "ok");
+    let requests = server.requests();
+    let other = TestCertificate::new();
+    for untrusted in [None, Some(other.certificate_file())] {
+        assert_eq!(code(&trusting(untrusted), &token).await, "keys_unavailable");
+    }
+    assert_eq!(server.requests(), requests, "the handshake fails");
+    for (file, why) in [(certificate.key_file(), "no certificate"), ("/no/such.pem".into(), "No such file")] {
+        let jwks = Jwks::from_url(server.url()).with_root_certificates(file.clone());
+        let error = JwtAuthenticator::new(JwtConfig::default().with_any_audience().with_jwks(jwks)).unwrap_err();
+        let error = error.to_string();
+        assert!(error.contains(why) && error.contains(file.to_str().unwrap()), "{error}");
+    }
 }
 
 #[tokio::test]

@@ -9,7 +9,9 @@ use axum::http::StatusCode;
 use axum::routing::get;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use realtime_core::{Identity, Refusal};
+use realtime_http::{Tls, serve};
 use realtime_jwt::{JwtAlgorithm, JwtAuthenticator, JwtConfig, JwtKey};
+use realtime_testkit::TestCertificate;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -90,14 +92,27 @@ impl KeyServer {
     /// Starts a server with these keys.
     pub(crate) async fn start(keys: &[Value]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/keys", listener.local_addr().unwrap());
+        let (server, routes) = Self::new(format!("http://{}/keys", listener.local_addr().unwrap()), keys);
+        tokio::spawn(async move { axum::serve(listener, routes).await });
+        server
+    }
+
+    /// Starts one that speaks HTTPS as `localhost`.
+    pub(crate) async fn start_secured(keys: &[Value], certificate: &TestCertificate) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (server, routes) = Self::new(format!("https://localhost:{port}/keys"), keys);
+        let tls = Tls::from_pem_files(certificate.certificate_file(), certificate.key_file()).unwrap();
+        tokio::spawn(serve(listener, routes).with_tls(tls).into_future());
+        server
+    }
+
+    fn new(url: String, keys: &[Value]) -> (Self, axum::Router) {
         let document = Mutex::new((StatusCode::OK, String::new()));
         let answers = Semaphore::new(Semaphore::MAX_PERMITS);
         let server = Self(Arc::new(Served { url, document, requests: AtomicUsize::new(0), answers }));
         server.set_keys(keys);
-        let routes = axum::Router::new().route("/keys", get(answer)).with_state(server.clone());
-        tokio::spawn(async move { axum::serve(listener, routes).await });
-        server
+        (server.clone(), axum::Router::new().route("/keys", get(answer)).with_state(server))
     }
 
     pub(crate) fn url(&self) -> &str {

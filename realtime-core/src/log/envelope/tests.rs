@@ -54,6 +54,7 @@ fn all() -> Vec<Record> {
         record(refreshed(Ok(Refreshed::new(None)))),
         record(refreshed(Ok(Refreshed::new(Some(Duration::from_millis(1_500)))))),
         record(refreshed(Err(Refusal::forbidden("no")))),
+        record(refreshed(Err(Refusal::unauthorized("over").with_code("token_expired")))),
         record(refreshed(Err(Refusal::new(RefusalKind::Unavailable, "later")))),
         record(Body::Revoke(Revocation::new("jti", std::time::SystemTime::now()))),
         record(explain(Some((crate::values::cursor::Epoch::new(7), Position::new(8))))),
