@@ -30,7 +30,6 @@ use realtime_core::spi::{Meter, MeterCalls};
 use realtime_core::{Refusal, RefusalKind};
 use socketioxide::handler::{ConnectHandler, DisconnectHandler, Value};
 use socketioxide::socket::{DisconnectReason, Socket};
-use tracing::Instrument;
 
 use crate::engine::adapter::{DirectAdapter, Inline, MainAdapter};
 use crate::engine::session::cause::Cause;
@@ -81,8 +80,6 @@ pub(crate) struct Accepted {
     /// Source of the frames for the client; polled once the client was sent the answer to its
     /// CONNECT.
     pub source: Box<dyn FrameSource>,
-    /// Span of what is done for the connection.
-    pub(crate) span: tracing::Span,
     /// Called once when the connection ends, even if it was never started.
     pub on_disconnected: OnDisconnected,
 }
@@ -149,7 +146,7 @@ impl Connect {
             session.answer_main(false);
             return Err(session.connect_errors.queue(&refusal));
         };
-        let Accepted { events, source, span, on_disconnected } = self.accept(socket, auth, &session).await?;
+        let Accepted { events, source, on_disconnected } = self.accept(socket, auth, &session).await?;
         let disconnected = Arc::new(AtomicBool::new(false));
         let connection = Session::new(
             adapter,
@@ -161,7 +158,7 @@ impl Connect {
             self.limits,
         );
         session.set_start_task(Box::new(move || {
-            tokio::spawn(connection.run().instrument(span));
+            tokio::spawn(connection.run());
         }));
         session.answer_main(true);
         let callback = Mutex::new(Some((on_disconnected, self.sessions.add_connection())));

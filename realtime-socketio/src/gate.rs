@@ -115,7 +115,6 @@ impl Gate {
         let inbound = InboundHalf { registration: Arc::clone(&registration), session, max_depth: self.max_depth };
         Ok(Accepted {
             events: Arc::new(inbound),
-            span: registration.span().clone(),
             source: Box::new(OutboundHalf { registration, outlet, taken: Vec::new(), handed: 0 }),
             on_disconnected: Box::new(move |end| unregister(&ended, end)),
         })

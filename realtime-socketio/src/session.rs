@@ -207,7 +207,7 @@ impl Session {
                 Err(SendError::Full) => {
                     self.engine.credit.refund(len);
                     self.batch.push_front(frame);
-                    tracing::warn!("a socket's channel is full within its window; sending is retried");
+                    tracing::warn!(socket = %self.sid, "a socket's channel is full within its window; sending is retried");
                     self.timers.get_or_insert_default().backoff = Some(Box::pin(sleep(BACKOFF)));
                     return;
                 }
@@ -230,7 +230,7 @@ impl Session {
             match (answer.await, events.upgrade()) {
                 (Ok(answer), Some(events)) => events.answer(ask, Ok(answer)),
                 (Err(AskError::Unreadable(error)), Some(events)) => events.answer(ask, Err(error)),
-                (Err(error), _) => tracing::debug!(%error, "an ask was not answered"),
+                (Err(error), _) => tracing::debug!(ask, %error, "an ask was not answered"),
                 (Ok(_), None) => {}
             }
         });

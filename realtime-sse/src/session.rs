@@ -143,8 +143,6 @@ impl Body for Session {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
         let this = self.get_mut();
-        let span = this.registration.span().clone();
-        let _entered = span.enter();
         if this.ended {
             return Poll::Ready(None);
         }

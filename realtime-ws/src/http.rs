@@ -19,7 +19,6 @@ use realtime_http::{HttpProvider, TrustedProxies, WireInfo};
 use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
-use tracing::Instrument;
 
 use crate::config::WsConfig;
 use crate::provider::{Shared, WsProvider};
@@ -121,8 +120,7 @@ fn start(shared: &Shared, handshake: Handshake, admitted: Admitted) -> Response 
         let outlet = Arc::new(SessionOutlet::new());
         let registration = dispatcher.register(admitted, Arc::clone(&outlet) as _);
         drop(dispatcher);
-        let span = registration.span().clone();
-        Session::new(stream, settings, registration, outlet, wire).instrument(span).await;
+        Session::new(stream, settings, registration, outlet, wire).await;
     });
     response
 }

@@ -283,7 +283,8 @@ impl<C: Codec> Registration<C> {
     pub fn interrupted_within(&self, number: u64) {
         let within = self.in_flight().end_within(number);
         if let Some(large) = within {
-            tracing::debug!(position = large.position.get(), size = large.size, "disconnected within an event");
+            let (position, size) = (large.position.get(), large.size);
+            tracing::debug!(connection = %self.id(), position, size, "disconnected within an event");
             self.dispatcher.window().count_cut(large.position, self.identity());
         }
     }
@@ -302,12 +303,6 @@ impl<C: Codec> Registration<C> {
     /// stays. The default is [`CloseReason::CONNECTION_LOST`].
     pub fn set_reason(&self, reason: CloseReason) {
         self.reason.get_or_init(|| reason);
-    }
-
-    /// Returns the span of everything that is done for the connection, with its id, provider and
-    /// user.
-    pub fn span(&self) -> &tracing::Span {
-        &self.connection.span
     }
 
     /// Returns the connection's dispatcher, as a handle that does not keep it running.

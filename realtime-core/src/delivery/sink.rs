@@ -6,7 +6,6 @@ use bytes::Bytes;
 use futures_sink::Sink;
 use futures_util::SinkExt;
 use tokio::time::timeout;
-use tracing::Instrument;
 
 use crate::delivery::dispatcher::{Admitted, Dispatcher};
 use crate::delivery::outbox::Take;
@@ -107,7 +106,6 @@ impl<C: Codec> Dispatcher<C> {
         let outlet = Arc::new(SessionOutlet::new());
         let registration = Arc::new(self.register(admitted, Arc::clone(&outlet) as _));
         let (id, end) = (registration.id(), Arc::clone(&registration) as Arc<dyn LinkEnd>);
-        let span = registration.span().clone();
         let write_stall = self.config().delivery.write_stall;
         let session = async move {
             let mut sink = Box::pin(sink);
@@ -134,6 +132,6 @@ impl<C: Codec> Dispatcher<C> {
             };
             registration.leave(reason);
         };
-        Link { id, end, task: tokio::spawn(session.instrument(span)) }
+        Link { id, end, task: tokio::spawn(session) }
     }
 }
