@@ -15,6 +15,8 @@ use tokio::{
 };
 
 use crate::config::WireConfig;
+use crate::pending::{Entered, Pending};
+use crate::wire::Wire;
 
 /// The largest number of bytes passed on at a time: for a slow client that reads at all, the next
 /// piece is asked for in time, however large the pieces of a response are. HTTP/2 sends no larger
@@ -23,6 +25,9 @@ const PIECE: usize = 16 * 1024;
 
 /// The open requests of a connection, and those of its responses that wait for the client.
 pub(crate) struct Activity {
+    wire: Arc<Wire>,
+    /// The connections between two requests.
+    among_idle: Arc<Pending>,
     write_stall: Duration,
     idle: Option<Duration>,
     /// Notified when the connection is to end with its open responses.
@@ -38,6 +43,8 @@ struct State {
     waiting: usize,
     /// The end of the last request; used while none is open.
     idle_since: Instant,
+    /// The place among the idle connections, after the first request and while none is open.
+    place: Option<Entered>,
     /// The time when one of the waiting responses was asked for more, or the first began to wait;
     /// used while one waits.
     taken_at: Instant,
@@ -53,10 +60,12 @@ pub(crate) enum Verdict {
 }
 
 impl Activity {
-    pub(crate) fn new(config: &WireConfig) -> Arc<Self> {
+    pub(crate) fn new(config: &WireConfig, wire: &Arc<Wire>, among_idle: &Arc<Pending>) -> Arc<Self> {
         let now = Instant::now();
-        let state = State { open: 0, waiting: 0, idle_since: now, taken_at: now };
+        let state = State { open: 0, waiting: 0, idle_since: now, place: None, taken_at: now };
         Arc::new(Self {
+            wire: Arc::clone(wire),
+            among_idle: Arc::clone(among_idle),
             write_stall: config.write_stall,
             idle: config.http2_idle_timeout,
             finish: Notify::new(),
@@ -66,7 +75,11 @@ impl Activity {
 
     /// Counts a request, until the returned guard is dropped.
     pub(crate) fn begin(self: &Arc<Self>) -> OpenRequest {
-        self.with(|state| state.open += 1);
+        // Left after the lock is released.
+        let _place = self.with(|state| {
+            state.open += 1;
+            state.place.take()
+        });
         OpenRequest { activity: Arc::clone(self), waits: false, is_last: false }
     }
 
@@ -102,6 +115,17 @@ impl Activity {
                 None => std::future::pending().await,
             }
         }
+    }
+
+    /// Enters the connection among the idle ones.
+    fn enter(&self) {
+        // A connection that has ended takes no other one's place.
+        if self.wire.closed() || self.wire.broken() {
+            return;
+        }
+        let place = self.among_idle.enter(&self.wire);
+        // A request may have begun meanwhile. What is not kept is left after the lock is released.
+        let _unused = self.with(|state| if state.open == 0 { state.place.replace(place) } else { Some(place) });
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
@@ -159,14 +183,18 @@ impl OpenRequest {
 
 impl Drop for OpenRequest {
     fn drop(&mut self) {
-        self.activity.with(|state| {
+        let is_idle = self.activity.with(|state| {
             // An aborted response has not progressed: the others wait as before.
             state.waiting -= usize::from(self.waits);
             state.open -= 1;
             if state.open == 0 {
                 state.idle_since = Instant::now();
             }
+            state.open == 0
         });
+        if is_idle {
+            self.activity.enter();
+        }
     }
 }
 
@@ -229,12 +257,16 @@ mod tests {
     use http_body_util::BodyExt as _;
 
     use super::*;
+    use crate::guard::Guard;
 
     const STALL: Duration = Duration::from_secs(30);
     const IDLE: Duration = Duration::from_secs(60);
 
     fn activity() -> Arc<Activity> {
-        Activity::new(&WireConfig::default().with_write_stall(STALL).with_http2_idle_timeout(IDLE))
+        let config = WireConfig::default().with_write_stall(STALL).with_http2_idle_timeout(IDLE);
+        let guard = Guard::new(&config);
+        let stream = guard.wrap(tokio::io::duplex(1).0, ([127, 0, 0, 1], 7).into());
+        Activity::new(&config, stream.wire(), guard.idle())
     }
 
     async fn verdict(activity: &Activity) -> (Verdict, Duration) {
@@ -255,6 +287,25 @@ mod tests {
         body.frame().await.unwrap().unwrap();
         drop(body);
         assert_eq!(verdict(&activity).await, (Verdict::Idle, IDLE));
+    }
+
+    #[tokio::test]
+    async fn connection_has_a_place_among_the_idle_while_it_is_open() {
+        let config = WireConfig::default();
+        let guard = Guard::new(&config);
+        let stream = guard.wrap(tokio::io::duplex(1).0, ([127, 0, 0, 1], 7).into());
+        let activity = Activity::new(&config, stream.wire(), guard.idle());
+        let idle = || guard.stats().idle;
+        let (one, two) = (activity.begin(), activity.begin());
+        drop(one);
+        assert_eq!(idle(), 0, "a request is open");
+        drop(two);
+        assert_eq!(idle(), 1);
+        let three = activity.begin();
+        assert_eq!(idle(), 0);
+        drop(stream);
+        drop(three);
+        assert_eq!(idle(), 0, "it has ended");
     }
 
     #[tokio::test(start_paused = true)]

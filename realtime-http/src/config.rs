@@ -11,7 +11,7 @@ use crate::pending::PerAddress;
 const MIN_HTTP1_BUFFER: usize = 8 * 1024;
 /// The default of the pending connections of one address.
 const PENDING_PER_ADDRESS: usize = 1024;
-/// The default of the idle connections of one address.
+/// The default of the idle HTTP/2 connections of one address.
 const IDLE_PER_ADDRESS: usize = 2048;
 
 /// The limits and socket options of the connections that a
@@ -23,8 +23,6 @@ pub struct WireConfig {
     pub(crate) connections: usize,
     pub(crate) pending: usize,
     pub(crate) pending_per_address: Option<usize>,
-    pub(crate) idle: usize,
-    pub(crate) idle_per_address: Option<usize>,
     pub(crate) write_stall: Duration,
     pub(crate) unsent_low_water: Option<u32>,
     pub(crate) ack_timeout: Option<Duration>,
@@ -34,6 +32,8 @@ pub struct WireConfig {
     pub(crate) body_min_rate: Option<u32>,
     pub(crate) http1_buffer: usize,
     pub(crate) http2_max_streams: u32,
+    pub(crate) http2_idle: usize,
+    pub(crate) http2_idle_per_address: Option<usize>,
     pub(crate) http2_idle_timeout: Option<Duration>,
     pub(crate) http2_ping_interval: Duration,
     pub(crate) http2_ping_timeout: Duration,
@@ -47,8 +47,6 @@ impl Default for WireConfig {
             connections: 320_000,
             pending: 4096,
             pending_per_address: None,
-            idle: 16_384,
-            idle_per_address: None,
             write_stall: Duration::from_secs(30),
             unsent_low_water: Some(128 * 1024),
             ack_timeout: Some(Duration::from_secs(60)),
@@ -58,6 +56,8 @@ impl Default for WireConfig {
             body_min_rate: Some(500),
             http1_buffer: 64 * 1024,
             http2_max_streams: 100,
+            http2_idle: 16_384,
+            http2_idle_per_address: None,
             http2_idle_timeout: Some(Duration::from_secs(60)),
             http2_ping_interval: Duration::from_secs(20),
             http2_ping_timeout: Duration::from_secs(20),
@@ -103,19 +103,6 @@ setters! {
         ///
         /// The address is the socket's: behind a proxy it is the proxy's.
         with_pending_per_address(pending_per_address: usize);
-        /// Sets how many connections may be idle: open, and without a request under way after the
-        /// first; default 16,384. For a further one the one that has been idle for longest is reset,
-        /// as a timeout would a little later: [`header_read_timeout`](Self::with_header_read_timeout)
-        /// (HTTP/1), [`http2_idle_timeout`](Self::with_http2_idle_timeout). A response that has not
-        /// ended, such as an event stream, is under way; an upgraded connection, such as a
-        /// WebSocket, is never idle. Used by [`serve`](crate::serve()) only.
-        with_idle(idle: usize);
-        /// Sets how many of them may be of one address, of IPv6 of one /64; default 2,048, which
-        /// does not hold for addresses of this host. Used by [`serve`](crate::serve()) only.
-        ///
-        /// The address is the socket's: a proxy keeps idle connections for its clients, and needs
-        /// as many here as it may keep.
-        with_idle_per_address(idle_per_address: usize);
         /// Sets how long a write may wait without one byte being accepted before the connection is
         /// reset; default 30 s.
         ///
@@ -170,6 +157,18 @@ setters! {
         /// Sets how many requests one HTTP/2 connection may have open at a time; default 100. Used
         /// by [`serve`](crate::serve()) only.
         with_http2_max_streams(http2_max_streams: u32);
+        /// Sets how many HTTP/2 connections may be idle: without an open request, after the first one;
+        /// default 16,384. For a further one that which has been idle for longest is reset, with what
+        /// its client has not taken of its last response. Used by [`serve`](crate::serve()) only.
+        ///
+        /// HTTP/1 connections are bounded by [`header_read_timeout`](Self::with_header_read_timeout)
+        /// and by how many are [accepted](Self::with_accepts_per_second) in that time.
+        with_http2_idle(http2_idle: usize);
+        /// Sets how many of them may be of one address, of IPv6 of one /64; default 2,048, which
+        /// does not hold for addresses of this host. Used by [`serve`](crate::serve()) only.
+        ///
+        /// The address is the socket's: behind a proxy it is the proxy's.
+        with_http2_idle_per_address(http2_idle_per_address: usize);
         /// Sets how long an HTTP/2 connection may be without an open request before it is closed;
         /// default 60 s, `None` for ever. Used by [`serve`](crate::serve()) only.
         ///
@@ -212,8 +211,8 @@ impl WireConfig {
             ("connections", self.connections == 0),
             ("pending", self.pending == 0),
             ("pending_per_address", self.pending_per_address == Some(0)),
-            ("idle", self.idle == 0),
-            ("idle_per_address", self.idle_per_address == Some(0)),
+            ("http2_idle", self.http2_idle == 0),
+            ("http2_idle_per_address", self.http2_idle_per_address == Some(0)),
             ("write_stall", self.write_stall.is_zero()),
             ("unsent_low_water", self.unsent_low_water == Some(0)),
             ("ack_timeout", self.ack_timeout == Some(Duration::ZERO)),
@@ -237,10 +236,10 @@ impl WireConfig {
         PerAddress { most, is_default: self.pending_per_address.is_none() }
     }
 
-    /// Returns the bound of the idle connections of one address.
+    /// Returns the bound of the idle HTTP/2 connections of one address.
     pub(crate) fn idle_of_address(&self) -> PerAddress {
-        let most = self.idle_per_address.unwrap_or(IDLE_PER_ADDRESS);
-        PerAddress { most, is_default: self.idle_per_address.is_none() }
+        let most = self.http2_idle_per_address.unwrap_or(IDLE_PER_ADDRESS);
+        PerAddress { most, is_default: self.http2_idle_per_address.is_none() }
     }
 
     /// Returns the HTTP/1 buffer as hyper accepts it, which panics below its minimum.
@@ -262,8 +261,8 @@ mod tests {
             ("connections", config().with_connections(0)),
             ("pending", config().with_pending(0)),
             ("pending_per_address", config().with_pending_per_address(0)),
-            ("idle", config().with_idle(0)),
-            ("idle_per_address", config().with_idle_per_address(0)),
+            ("http2_idle", config().with_http2_idle(0)),
+            ("http2_idle_per_address", config().with_http2_idle_per_address(0)),
             ("write_stall", config().with_write_stall(Duration::ZERO)),
             ("unsent_low_water", config().with_unsent_low_water(0)),
             ("ack_timeout", config().with_ack_timeout(Duration::ZERO)),

@@ -1,14 +1,23 @@
 //! The driver of one connection of the server, from its first byte to its end.
 
-use std::{convert::Infallible, io, pin::pin, sync::Arc};
+use std::{
+    convert::Infallible,
+    io,
+    pin::pin,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use axum::{
     Router,
     body::Body,
     extract::{ConnectInfo, Request},
     response::Response,
+    routing::future::RouteFuture,
 };
-use futures_util::{FutureExt as _, future::BoxFuture};
+use futures_util::{
+    FutureExt as _,
+    future::{BoxFuture, Either},
+};
 use http::header::CONNECTION;
 use hyper::{
     body::{Body as _, Incoming},
@@ -29,7 +38,6 @@ use crate::guard::{Guard, GuardedStream};
 use crate::head::Unread;
 use crate::listener::WireInfo;
 use crate::pending::{Entered, Pending};
-use crate::requests::Requests;
 #[cfg(feature = "tls")]
 use crate::tls::{Acceptor, Tls};
 use crate::upgrade::has_token;
@@ -65,7 +73,7 @@ pub(crate) struct Protocols {
     config: WireConfig,
     /// The connections without a request so far.
     pending: Arc<Pending>,
-    /// The connections between two requests.
+    /// The HTTP/2 connections between two requests.
     idle: Arc<Pending>,
     http1: http1::Builder,
     http2: http2::Builder<TokioExecutor>,
@@ -179,7 +187,7 @@ impl Protocols {
         let routes = Routes {
             router: self.router.clone(),
             wire: Arc::clone(&wire),
-            requests: Requests::new(&wire, pending, &self.idle),
+            pending: Mutex::new(Some(pending)),
             pace: Pace::of(&self.config),
             activity: None,
         };
@@ -223,7 +231,7 @@ impl Protocols {
         phase: &mut watch::Receiver<Phase>,
     ) -> hyper::Result<()> {
         let wire = Arc::clone(&routes.wire);
-        let activity = Activity::new(&self.config);
+        let activity = Activity::new(&self.config, &wire, &self.idle);
         routes.activity = Some(Arc::clone(&activity));
         let mut was_idle = false;
         let mut connection = pin!(self.http2.serve_connection(io, routes));
@@ -295,7 +303,8 @@ async fn detect<S: Stream>(stream: &mut S) -> io::Result<Version> {
 struct Routes {
     router: Router,
     wire: Arc<Wire>,
-    requests: Arc<Requests>,
+    /// Set until the first request.
+    pending: Mutex<Option<Entered>>,
     /// The time for the body of a request, if it is bounded.
     pace: Option<Pace>,
     /// The activity of an HTTP/2 connection.
@@ -305,11 +314,12 @@ struct Routes {
 impl hyper::service::Service<hyper::Request<Incoming>> for Routes {
     type Response = Response;
     type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Response, Infallible>>;
+    type Future = Either<RouteFuture<Infallible>, BoxFuture<'static, Result<Response, Infallible>>>;
 
     fn call(&self, request: hyper::Request<Incoming>) -> Self::Future {
-        self.wire.note_request();
-        let under_way = self.requests.begin();
+        if self.wire.note_request() {
+            self.pending.lock().unwrap_or_else(PoisonError::into_inner).take();
+        }
         let mut late = None;
         let mut request: Request = request.map(|body| match self.pace {
             Some(pace) if !body.is_end_stream() => {
@@ -324,17 +334,22 @@ impl hyper::service::Service<hyper::Request<Incoming>> for Routes {
         extensions.insert(ConnectInfo(self.wire.peer()));
         let open = self.activity.as_ref().map(Activity::begin);
         let response = self.router.clone().call(request);
-        async move {
+        if late.is_none() && open.is_none() {
+            return Either::Left(response);
+        }
+        let followed = async move {
             let mut response = response.await?;
             if let Some(late) = late {
                 response = late.answer(response);
             }
-            if let Some(open) = open {
-                let is_last = has_token(response.headers(), CONNECTION, "close");
-                response = response.map(|body| open.follow(body, is_last));
-            }
-            Ok(under_way.follow(response))
-        }
-        .boxed()
+            Ok(match open {
+                Some(open) => {
+                    let is_last = has_token(response.headers(), CONNECTION, "close");
+                    response.map(|body| open.follow(body, is_last))
+                }
+                None => response,
+            })
+        };
+        Either::Right(followed.boxed())
     }
 }

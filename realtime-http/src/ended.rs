@@ -58,7 +58,7 @@ pub struct ListenerStats {
     /// The current number of those that have sent no whole request yet; 0 without
     /// [`serve`](crate::serve()).
     pub pending: u64,
-    /// The current number of those that have sent one, and have none under way; 0 without
+    /// The current number of HTTP/2 connections between two requests; 0 without
     /// [`serve`](crate::serve()).
     pub idle: u64,
     /// The number of connections that were accepted later than they came, because of

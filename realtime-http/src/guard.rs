@@ -39,7 +39,7 @@ pub struct Guard {
     shared: Arc<Shared>,
     /// The connections without a request so far.
     pending: Arc<Pending>,
-    /// The connections between two requests.
+    /// The HTTP/2 connections between two requests.
     idle: Arc<Pending>,
 }
 
@@ -57,7 +57,7 @@ impl Guard {
             ended: EndCounters::default(),
         });
         let pending = Pending::new(config.pending, Some(config.pending_of_address()), Ended::PendingLimit);
-        let idle = Pending::new(config.idle, Some(config.idle_of_address()), Ended::IdleLimit);
+        let idle = Pending::new(config.http2_idle, Some(config.idle_of_address()), Ended::IdleLimit);
         Self { shared, pending, idle }
     }
 
@@ -101,7 +101,7 @@ impl Guard {
         &self.pending
     }
 
-    /// Returns the connections between two requests.
+    /// Returns the HTTP/2 connections between two requests.
     pub(crate) fn idle(&self) -> &Arc<Pending> {
         &self.idle
     }

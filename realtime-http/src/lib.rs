@@ -34,7 +34,6 @@ mod proxies;
 mod records;
 mod refusal;
 mod rejection;
-mod requests;
 mod serve;
 mod shared;
 mod signal;

@@ -1,4 +1,4 @@
-//! Connections that have not got far enough yet to be worth what they hold.
+//! Connections that wait for a request, and are bounded in number meanwhile.
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,8 +8,8 @@ use realtime_core::spi::{Arrival, Arrivals, counted_address};
 use crate::ended::Ended;
 use crate::wire::Wire;
 
-/// The connections before a certain point; beyond their number the oldest is killed for a new one:
-/// a client that means it needs a few round trips only.
+/// The connections that wait: before a handshake, a first or a further request. Beyond their number
+/// the one that has waited for longest is killed for a new one.
 pub(crate) struct Pending {
     most: usize,
     /// The most from one address, if that is bounded.

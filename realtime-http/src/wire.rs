@@ -286,11 +286,9 @@ impl Wire {
         self.broken.store(true, SeqCst);
     }
 
-    /// Notes that a request has reached the router.
-    pub(crate) fn note_request(&self) {
-        if !self.requested() {
-            self.flags.fetch_or(REQUESTED, AcqRel);
-        }
+    /// Notes that a request has reached the router; returns whether it is the first one.
+    pub(crate) fn note_request(&self) -> bool {
+        !self.requested() && self.flags.fetch_or(REQUESTED, AcqRel) & REQUESTED == 0
     }
 
     pub(crate) fn requested(&self) -> bool {

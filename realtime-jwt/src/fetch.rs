@@ -36,7 +36,7 @@ impl Fetcher {
     /// Creates the fetcher of a key set.
     ///
     /// # Errors
-    /// [`Error::Config`] for a URL that cannot be used.
+    /// [`Error::Config`] for a URL, or a file of certificates, that cannot be used.
     pub(crate) fn new(jwks: &Jwks) -> Result<Self> {
         let most = jwks.max_document_bytes;
         let text = match &jwks.source {

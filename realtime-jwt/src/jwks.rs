@@ -75,7 +75,7 @@ setters! {
         with_plain_http(plain_http: bool);
         /// Sets a PEM file of certificates that are trusted for the URL, besides the system's: that
         /// of an issuer within the company; default none. It is read when the authenticator is
-        /// created.
+        /// created. A key set in a file needs none.
         with_root_certificates(root_certificates: impl Into<Option<PathBuf>>);
     }
 }

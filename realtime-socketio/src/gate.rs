@@ -292,7 +292,7 @@ impl EventSink for InboundHalf {
                 }
             }
             Err(error) => {
-                tracing::debug!(error, "an answer could not be read");
+                tracing::debug!(connection = %self.registration.id(), error, "an answer could not be read");
                 self.registration.answer_unreadable(ask);
             }
         }

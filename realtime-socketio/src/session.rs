@@ -207,7 +207,8 @@ impl Session {
                 Err(SendError::Full) => {
                     self.engine.credit.refund(len);
                     self.batch.push_front(frame);
-                    tracing::warn!(socket = %self.sid, "a socket's channel is full within its window; sending is retried");
+                    let socket = self.sid;
+                    tracing::warn!(%socket, "a socket's channel is full within its window; sending is retried");
                     self.timers.get_or_insert_default().backoff = Some(Box::pin(sleep(BACKOFF)));
                     return;
                 }
@@ -225,12 +226,12 @@ impl Session {
 
     fn ask(&mut self, ask: u64, packet: &Encoded) -> Result<(), SendError> {
         let answer = self.adapter.ask(self.sid, packet, self.limits.max_ask)?;
-        let events = Arc::downgrade(&self.events);
+        let (events, socket) = (Arc::downgrade(&self.events), self.sid);
         let task = tokio::spawn(async move {
             match (answer.await, events.upgrade()) {
                 (Ok(answer), Some(events)) => events.answer(ask, Ok(answer)),
                 (Err(AskError::Unreadable(error)), Some(events)) => events.answer(ask, Err(error)),
-                (Err(error), _) => tracing::debug!(ask, %error, "an ask was not answered"),
+                (Err(error), _) => tracing::debug!(%socket, ask, %error, "an ask was not answered"),
                 (Ok(_), None) => {}
             }
         });

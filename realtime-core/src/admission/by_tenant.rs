@@ -7,6 +7,8 @@ use tokio::time::Instant;
 
 /// The most values that are kept although no connection has them.
 const MOST_KEPT: usize = 1_000;
+/// The time between two searches for those whose time is over.
+const SWEEP: Duration = Duration::from_millis(100);
 
 /// A value for each tenant, for as long as a connection has it, and for some time after: there are
 /// never more than tenants that are connected, and 1,000.
@@ -17,10 +19,16 @@ pub(crate) struct ByTenant<T> {
     table: Mutex<Table<T>>,
 }
 
+/// A value that connections have; and the value itself, for one that comes while the last of them is
+/// dropped.
+type Used<T> = (Weak<OfTenant<T>>, Arc<T>);
+
 struct Table<T> {
-    used: HashMap<Arc<str>, Weak<OfTenant<T>>>,
+    used: HashMap<Arc<str>, Used<T>>,
     /// Those that no connection has any more, with the time at which the last one ended.
     kept: HashMap<Arc<str>, (Arc<T>, Instant)>,
+    /// The time before which no kept value is looked for whose time is over.
+    next_sweep: Instant,
 }
 
 /// The value of one tenant; the last one that is dropped takes it out of the table.
@@ -38,20 +46,24 @@ impl<T> ByTenant<T> {
 
     /// Creates a table whose values are kept for this time after their last connection.
     pub(crate) fn keeping(keep: Duration) -> Arc<Self> {
-        Arc::new(Self { keep, table: Mutex::new(Table { used: HashMap::new(), kept: HashMap::new() }) })
+        let table = Table { used: HashMap::new(), kept: HashMap::new(), next_sweep: Instant::now() };
+        Arc::new(Self { keep, table: Mutex::new(table) })
     }
 
     /// Returns the value of a tenant, which is created if there is none.
     pub(crate) fn of(self: &Arc<Self>, tenant: &str, create: impl FnOnce() -> T) -> Arc<OfTenant<T>> {
         let mut table = self.lock();
-        if let Some(value) = table.used.get(tenant).and_then(Weak::upgrade) {
+        let used = table.used.get(tenant);
+        if let Some(value) = used.and_then(|(of_tenant, _)| of_tenant.upgrade()) {
             return value;
         }
+        let dropped = used.map(|(_, value)| Arc::clone(value));
         let kept = table.kept.remove(tenant).filter(|(_, since)| since.elapsed() < self.keep);
-        let value = kept.map_or_else(|| Arc::new(create()), |(value, _)| value);
+        let value = dropped.or(kept.map(|(value, _)| value)).unwrap_or_else(|| Arc::new(create()));
         let tenant: Arc<str> = tenant.into();
-        let value = Arc::new(OfTenant { value, tenant: Arc::clone(&tenant), table: Arc::downgrade(self) });
-        table.used.insert(tenant, Arc::downgrade(&value));
+        let (of_all, of_table) = (Arc::downgrade(self), Arc::clone(&value));
+        let value = Arc::new(OfTenant { value, tenant: Arc::clone(&tenant), table: of_all });
+        table.used.insert(tenant, (Arc::downgrade(&value), of_table));
         value
     }
 
@@ -73,11 +85,13 @@ impl<T> Table<T> {
         if time.is_zero() {
             return;
         }
-        if self.kept.len() >= MOST_KEPT {
-            self.kept.retain(|_, (_, since)| since.elapsed() < time);
+        let now = Instant::now();
+        if self.kept.len() >= MOST_KEPT && now >= self.next_sweep {
+            self.kept.retain(|_, (_, since)| now.duration_since(*since) < time);
+            self.next_sweep = now + SWEEP;
         }
         if self.kept.len() < MOST_KEPT {
-            self.kept.insert(Arc::clone(tenant), (Arc::clone(value), Instant::now()));
+            self.kept.insert(Arc::clone(tenant), (Arc::clone(value), now));
         }
     }
 }
@@ -101,7 +115,7 @@ impl<T> Drop for OfTenant<T> {
         let Some(of_all) = self.table.upgrade() else { return };
         let mut table = of_all.lock();
         // Not one that was created since.
-        if table.used.get(&self.tenant).is_some_and(|value| value.strong_count() == 0) {
+        if table.used.get(&self.tenant).is_some_and(|(value, _)| value.strong_count() == 0) {
             table.used.remove(&self.tenant);
             table.keep(&self.tenant, &self.value, of_all.keep);
         }

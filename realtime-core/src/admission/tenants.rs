@@ -36,7 +36,7 @@ impl Tenants {
     /// Creates the budgets of a service; each tenant has this rate.
     #[must_use]
     pub fn new(rate: InboundRate) -> Arc<Self> {
-        // A tenant whose clients reconnect all the time has no more than one that stays.
+        // A tenant gets no new budget by reconnecting, as long as the table has room for its own.
         let budgets = ByTenant::keeping(rate.refill_time());
         Arc::new(Self { rate, budgets })
     }

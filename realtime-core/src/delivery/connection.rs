@@ -54,7 +54,7 @@ pub(crate) struct Connection<F> {
     pub(crate) told_reconnect: AtomicBool,
     /// The client's fault that closes the connection, in words.
     pub(crate) fault: OnceLock<Box<str>>,
-    /// The span of everything that is done for the connection.
+    /// The span of the connection's handlers and hooks.
     pub(crate) span: tracing::Span,
     pub(crate) outlet: Arc<dyn Outlet>,
 }

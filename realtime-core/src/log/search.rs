@@ -12,26 +12,43 @@ use crate::values::event_id::EventId;
 use crate::values::fate::Unknown;
 use crate::values::position::Position;
 
-/// The longest time of a search.
+/// The longest time of a part of a search, and of the wait for its turn.
 const TIME: Duration = Duration::from_secs(2);
 /// The records that are read in one step, each of which may have the size of the largest event; and
 /// in all.
 const PAGE: u64 = 100;
 const MOST: u64 = 100_000;
 
+/// The positions after which, and up to which, the windows have the marks of the records.
+type Covered = (Position, Position);
+
+/// Waits for a part of a search.
+async fn in_time<T>(part: impl Future<Output = Result<T>>) -> std::result::Result<T, Unknown> {
+    match timeout(TIME, part).await {
+        Err(_) => Err(Unknown::Search),
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "an event cannot be looked for");
+            Err(Unknown::Log)
+        }
+        Ok(Ok(found)) => Ok(found),
+    }
+}
+
 impl Shared {
     /// Returns the record with this id, and the epoch of the log. It is looked up among the marks of
     /// the windows, which are in memory; what no window covers is read from the log, the newest
-    /// records first, for two seconds and 100,000 records at most.
+    /// records first, 100,000 at most. One search at a time reads the log: two seconds for its turn,
+    /// and two for itself.
     pub(super) async fn find_record(&self, id: EventId) -> std::result::Result<(Entry, Epoch), Unknown> {
-        match timeout(TIME, self.search(id)).await {
-            Err(_) => Err(Unknown::Search),
-            Ok(Err(error)) => {
-                tracing::debug!(event = %id, %error, "an event cannot be looked for");
-                Err(Unknown::Log)
-            }
-            Ok(Ok(found)) => found,
-        }
+        let covered = match in_time(self.marked_record(id)).await? {
+            Ok(found) => return Ok(found),
+            Err(covered) => covered,
+        };
+        // Never closed. What a search has in memory is bounded by one step's records.
+        let Ok(Ok(_turn)) = timeout(TIME, self.explains.searches.acquire()).await else {
+            return Err(Unknown::Search);
+        };
+        in_time(self.search(id, covered)).await?
     }
 
     /// Returns the record at a position if it has this id.
@@ -42,22 +59,26 @@ impl Shared {
         Ok(found.into_iter().find(|entry| entry.position == position && entry.id == id))
     }
 
-    async fn search(&self, id: EventId) -> Result<std::result::Result<(Entry, Epoch), Unknown>> {
-        let state = self.backplane.state().await?;
+    /// Returns the record that a window has the mark of, or the range that the windows cover.
+    async fn marked_record(&self, id: EventId) -> Result<std::result::Result<(Entry, Epoch), Covered>> {
         let mut covered = (Position::START, Position::START);
         for feed in self.feeds() {
             let marked = feed.marked(Mark::of(id));
             for position in marked.positions {
                 if let Some(entry) = self.record_at(position, id).await? {
-                    return Ok(Ok((entry, state.epoch)));
+                    return Ok(Ok((entry, self.backplane.state().await?.epoch)));
                 }
             }
             if marked.end > covered.1 {
                 covered = (marked.start, marked.end);
             }
         }
-        // One search of the log at a time: what it reads is bounded by one step's records.
-        let _turn = self.explains.searches.acquire().await;
+        Ok(Err(covered))
+    }
+
+    /// Reads the records that the windows do not cover.
+    async fn search(&self, id: EventId, covered: Covered) -> Result<std::result::Result<(Entry, Epoch), Unknown>> {
+        let state = self.backplane.state().await?;
         let newer = (covered.1.max(state.start), state.last);
         let older = (state.start, covered.0.min(state.last));
         let mut left = MOST;

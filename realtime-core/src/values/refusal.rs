@@ -288,7 +288,7 @@ impl Refusal {
     }
 }
 
-/// The most codes of other nodes that are known at a time, and their length.
+/// The most codes of other nodes that are kept, and their length.
 const MOST_CODES: usize = 256;
 const CODE_BYTES: usize = 64;
 
@@ -297,7 +297,7 @@ struct Codes(Mutex<BTreeSet<&'static str>>);
 
 static CODES: Codes = Codes(Mutex::new(BTreeSet::new()));
 
-/// Returns a code of another node as one of this process; `None` for one that no application gives,
+/// Returns a code of another node as one of this process; `None` for one that is empty or too long,
 /// or beyond their number.
 pub(crate) fn known_code(code: &str) -> Option<&'static str> {
     CODES.known(code)
@@ -309,7 +309,7 @@ impl Codes {
         if let Some(known) = codes.get(code) {
             return Some(known);
         }
-        if code.len() > CODE_BYTES || codes.len() >= MOST_CODES {
+        if code.is_empty() || code.len() > CODE_BYTES || codes.len() >= MOST_CODES {
             return None;
         }
         let known: &'static str = Box::leak(code.into());

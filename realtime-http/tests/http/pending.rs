@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::support::{
-    Server, ask, config, connect, drain, get_http2, head, http2_client, in_time, response, server, upgraded,
+    Requests, Server, ask, config, connect, drain, get_http2, head, http2_client, in_time, response, server,
 };
 use futures_util::FutureExt as _;
 use http_body_util::BodyExt as _;
@@ -11,6 +11,7 @@ use realtime_http::WireConfig;
 use realtime_testkit::eventually;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 
 const HOUR: Duration = Duration::from_secs(3600);
 const SHORT: Duration = Duration::from_millis(300);
@@ -89,57 +90,47 @@ async fn limit_of_an_address_that_is_set_holds_for_this_host() {
     hello(&server).await;
 }
 
+/// An HTTP/2 connection, and its end.
+type Http2 = (Requests, JoinHandle<hyper::Result<()>>);
+
+async fn hello_http2(server: &Server) -> Http2 {
+    let (mut requests, connection) = http2_client(connect(server.address).await, 1 << 16).await;
+    get_http2(&mut requests, "/hello").await.collect().await.unwrap();
+    (requests, connection)
+}
+
 #[tokio::test]
-async fn connection_that_is_idle_for_longest_is_reset() {
-    for http2 in [false, true] {
-        let mut server = server(patient().with_idle(3), |serve| serve).await;
-        // An open response and an upgraded connection are not idle.
-        let mut stream = connect(server.address).await;
-        ask(&mut stream, "/silence").await;
-        head(&mut stream).await;
-        let (mut client, _, mut io) = upgraded(&mut server).await;
-        if http2 {
-            let mut ends = Vec::new();
-            for _ in 0..8 {
-                let (mut requests, connection) = http2_client(connect(server.address).await, 1 << 16).await;
-                get_http2(&mut requests, "/hello").await.collect().await.unwrap();
-                ends.push((requests, connection));
-            }
-            for (_, connection) in ends.drain(..5) {
-                assert!(in_time("the end", connection).await.unwrap().is_err());
-            }
-            for (requests, _) in &mut ends {
-                get_http2(requests, "/hello").await.collect().await.unwrap();
-            }
-        } else {
-            let mut clients = Vec::new();
-            for _ in 0..8 {
-                clients.push(hello(&server).await);
-            }
-            for mut client in clients.drain(..5) {
-                assert_eq!(drain(&mut client).await, 0);
-            }
-            for client in &mut clients {
-                ask(client, "/hello").await;
-                assert_eq!(response(client).await.1, "hello");
-            }
-        }
-        eventually("three idle connections", || server.guard.stats().idle == 3).await;
-        assert_eq!((ended(&server, "idle_limit"), ended(&server, "pending_limit")), (5, 0), "HTTP/2: {http2}");
-        io.write_all(b"!").await.unwrap();
-        assert_eq!(in_time("a byte", client.read_u8()).await.unwrap(), b'!');
+async fn http2_connection_that_is_idle_for_longest_is_reset() {
+    let server = server(patient().with_http2_idle(3), |serve| serve).await;
+    // An open response is not idle, and its end takes no other one's place.
+    let (mut requests, connection) = hello_http2(&server).await;
+    let open = get_http2(&mut requests, "/silence").await;
+    let mut clients = Vec::new();
+    for _ in 0..8 {
+        clients.push(hello_http2(&server).await);
     }
+    for (_, connection) in clients.drain(..5) {
+        assert!(in_time("the end", connection).await.unwrap().is_err());
+    }
+    connection.abort();
+    drop((requests, open));
+    eventually("the end of the stream", || server.guard.stats().open == 3).await;
+    for (requests, _) in &mut clients {
+        get_http2(requests, "/hello").await.collect().await.unwrap();
+    }
+    eventually("three idle connections", || server.guard.stats().idle == 3).await;
+    assert_eq!((ended(&server, "idle_limit"), ended(&server, "pending_limit")), (5, 0));
 }
 
 #[tokio::test]
 async fn idle_limit_of_an_address_that_is_set_holds_for_this_host() {
-    let server = server(patient().with_idle_per_address(2), |serve| serve).await;
+    let server = server(patient().with_http2_idle_per_address(2), |serve| serve).await;
     let mut clients = Vec::new();
     for _ in 0..5 {
-        clients.push(hello(&server).await);
+        clients.push(hello_http2(&server).await);
     }
-    for client in &mut clients[..3] {
-        assert_eq!(drain(client).await, 0);
+    for (_, connection) in clients.drain(..3) {
+        assert!(in_time("the end", connection).await.unwrap().is_err());
     }
     eventually("two idle connections", || server.guard.stats().idle == 2).await;
     assert_eq!(ended(&server, "idle_limit"), 3);

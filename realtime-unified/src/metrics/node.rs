@@ -22,7 +22,7 @@ pub(super) fn listeners(writer: &mut Writer<'_>, stats: &ListenerStats) {
         "Open TCP connections that have sent no whole request yet.",
         stats.pending as f64,
     );
-    writer.gauge("realtime_listener_idle", "Open TCP connections between two requests.", stats.idle as f64);
+    writer.gauge("realtime_listener_idle", "Open HTTP/2 connections between two requests.", stats.idle as f64);
     writer.counter(
         "realtime_listener_delayed_total",
         "TCP connections that waited for their turn to be accepted.",

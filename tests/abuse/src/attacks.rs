@@ -26,8 +26,10 @@ const ENDED: &str = "realtime_listener_ended_total";
 const THROTTLED: &str = "realtime_inbound_throttled_total";
 const CLOSED: &str = "realtime_connections_closed_total";
 
-/// The longest attack of a short run, and the time that it takes to use up a rate's burst.
+/// The longest attack of a short run.
 const BRIEF: Duration = Duration::from_secs(4);
+/// The time that it takes to use up a rate's burst.
+const BURST: Duration = Duration::from_secs(4);
 
 /// Returns every attack.
 #[rustfmt::skip]
@@ -37,7 +39,7 @@ pub(crate) fn all() -> Vec<Attack> {
         attack("slow-bodies", &[(ENDED, "body_timeout")], STALL, 500, |a, n| Box::pin(requests::slow_bodies(a, n))),
         attack("idle-sockets", &[(ENDED, "header_timeout"), (ENDED, "pending_limit")], HEADERS, 5_000, |a, n| Box::pin(requests::idle_sockets(a, n))),
         attack("connection-flood", &[("realtime_listener_delayed_total", "")], USUAL, 50, |a, n| Box::pin(requests::connection_flood(a, n))),
-        attack("handshake-flood", &[(REFUSED, "handshake_rate")], BRIEF, 50, |a, n| Box::pin(requests::handshake_flood(a, n))),
+        attack("handshake-flood", &[(REFUSED, "handshake_rate")], BURST, 50, |a, n| Box::pin(requests::handshake_flood(a, n))),
         attack("user-flood", &[(REFUSED, "user_limit")], USUAL, 50, |a, n| Box::pin(requests::user_flood(a, n))),
         attack("bad-cursors", &[("realtime_resumes_total", "invalid")], USUAL, 20, |a, n| Box::pin(requests::bad_cursors(a, n))),
         attack("bad-tokens", &[(REFUSED, "unauthorized")], USUAL, 20, |a, n| Box::pin(requests::bad_tokens(a, n))),

@@ -31,7 +31,7 @@ const FILL: usize = 12_000;
 const LIMIT: Duration = Duration::from_secs(10);
 /// The settings of the server. The limits per address do not apply to this machine's own addresses
 /// unless they are set.
-const SETTINGS: [&str; 4] = ["--handshakes-per-address", "100", "--connections-per-address", "1000"];
+const SETTINGS: [&str; 3] = ["--connections-per-address", "1000", "--handshakes-per-address"];
 const TITLES: [&str; 9] =
     ["attack", "attempts", "p99 ms ws", "sse", "socketio", "× quiet", "max ms", "MiB after", "counted"];
 const WIDTH: usize = 17;
@@ -47,12 +47,21 @@ pub(crate) struct Length {
     pause: Duration,
     judges_times: bool,
     judges_memory: bool,
+    /// The handshakes per second of each attacking address.
+    handshakes: &'static str,
 }
 
 impl Length {
     /// Returns those of a whole run.
     pub(crate) const fn full(attack: Duration, judges_times: bool) -> Self {
-        Self { attack, quiet: Duration::from_secs(5), pause: Duration::from_secs(3), judges_times, judges_memory: true }
+        Self {
+            attack,
+            quiet: Duration::from_secs(5),
+            pause: Duration::from_secs(3),
+            judges_times,
+            judges_memory: true,
+            handshakes: "100",
+        }
     }
 
     /// Those of a run that only looks whether attacks are counted and do no harm.
@@ -62,6 +71,8 @@ impl Length {
         pause: Duration::from_secs(1),
         judges_times: false,
         judges_memory: false,
+        // So few that a slow server notices a flood within the time.
+        handshakes: "10",
     };
 }
 
@@ -88,7 +99,7 @@ pub(crate) fn run(attacks: &[Attack], length: Length) -> Result<bool> {
             name: "abused".to_owned(),
             log: Vec::new(),
             clock: None,
-            more: SETTINGS.map(str::to_owned).to_vec(),
+            more: SETTINGS.into_iter().chain([length.handshakes]).map(str::to_owned).collect(),
             output: output.path().to_owned(),
         };
         let mut node = Node::spawn(&options)?;

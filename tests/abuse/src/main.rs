@@ -35,8 +35,8 @@ struct Args {
     /// Print the figures without judging the times, which mean little beside other programs
     #[arg(long)]
     report: bool,
-    /// Only the attacks that need no long time, for one second each, and `--report` without a look
-    /// at the memory
+    /// Only the attacks that need no long time, as short as they may be, and `--report` without a
+    /// look at the memory
     #[arg(long, conflicts_with_all = ["only", "seconds", "report"])]
     short: bool,
 }
