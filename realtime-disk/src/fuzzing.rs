@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use realtime_core::EventId;
 use realtime_core::spi::{Epoch, Position, RepeatKey, Stored};
 
-use crate::store::{key_of, key_value, record_of, record_value};
+use crate::format::{key_of, key_value, record_of, record_value};
 use crate::tip::Tip;
 
 /// Reads a record as it is stored.
