@@ -85,6 +85,11 @@ impl Records {
         batch.insert(&self.keyspace, position.get().to_be_bytes(), value);
     }
 
+    /// Lets old tables of an earlier process be dropped as soon as the log's start is known.
+    pub(crate) fn drop_soon(&self) {
+        self.written.set(self.table_bytes);
+    }
+
     /// Returns whether there may be a table whose records are all before this start of the log.
     pub(crate) fn may_drop(&self, start: Position) -> bool {
         let (dropped, at) = self.dropped.get();

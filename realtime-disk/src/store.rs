@@ -87,6 +87,7 @@ impl Store {
         let epoch = content.state.epoch;
         change.set_life(&StoredLife { format: FORMAT, epoch, key, boot: boot(), clean: false, synced });
         change.commit(true)?;
+        store.records.drop_soon();
         Ok((store, content))
     }
 

@@ -44,6 +44,18 @@ async fn tables_of_old_records_are_dropped() {
 }
 
 #[tokio::test]
+async fn tables_of_earlier_processes_are_dropped() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = || DiskConfig::default().with_bytes(64 * KIB).with_table_bytes(64 * KIB as u64);
+    for _ in 0..16 {
+        let log = open_with(directory.path(), options());
+        // Less than a table.
+        fill(&log, 32 * KIB, 8 * KIB).await;
+    }
+    assert!(oldest_stored(directory.path()) > Position::new(16));
+}
+
+#[tokio::test]
 async fn files_stay_within_their_bound() {
     let directory = tempfile::tempdir().unwrap();
     let bytes = 4 * KIB * KIB;
