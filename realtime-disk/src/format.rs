@@ -8,6 +8,10 @@ use realtime_core::spi::{Position, RepeatKey, Stored};
 
 /// The bytes before a record: the time of its append in milliseconds, its id.
 const RECORD_HEAD: usize = 8 + 16;
+/// The first byte of records that are stored together: each has its length in four bytes before it.
+const TOGETHER: u8 = 1;
+/// The first byte of a record that is stored alone, as format 1 has it: that of its time.
+const ALONE: u8 = 0;
 /// The bytes of a key's record: content, position, id, end in milliseconds.
 const KEY_BYTES: usize = 16 + 8 + 16 + 8;
 
@@ -18,13 +22,16 @@ pub(crate) struct StoredRecord {
     pub(crate) record: Stored,
 }
 
-/// Returns a record as it is stored.
-pub(crate) fn record_value(at: SystemTime, id: EventId, record: &[u8]) -> Vec<u8> {
-    let mut value = Vec::with_capacity(RECORD_HEAD + record.len());
-    value.extend(millis(at).to_be_bytes());
-    value.extend(id.to_bytes());
-    value.extend(record);
-    value
+/// Adds a record to those that are stored together.
+pub(crate) fn add_record(records: &mut Vec<u8>, at: SystemTime, id: EventId, record: &[u8]) {
+    if records.is_empty() {
+        records.push(TOGETHER);
+    }
+    // The store takes no value of 4 GiB.
+    records.extend(((RECORD_HEAD + record.len()) as u32).to_be_bytes());
+    records.extend(millis(at).to_be_bytes());
+    records.extend(id.to_bytes());
+    records.extend(record);
 }
 
 /// Returns the value of a key that ends at this time.
@@ -45,8 +52,24 @@ pub(crate) fn key_of(key: &[u8], value: &[u8]) -> Option<(RepeatKey, Position, E
     Some((RepeatKey::new(key.try_into().ok()?, content, until), position_of(value.get(16..24)?)?, id))
 }
 
-/// Reads a record.
-pub(crate) fn record_of(value: &[u8]) -> Option<StoredRecord> {
+/// Reads records that are stored together, or one that is stored alone.
+pub(crate) fn records_of(value: &[u8]) -> Option<Vec<StoredRecord>> {
+    match value.split_first()? {
+        (&TOGETHER, mut rest) => {
+            let mut records = Vec::new();
+            while let Some((bytes, after)) = rest.split_first_chunk() {
+                let (record, after) = after.split_at_checked(u32::from_be_bytes(*bytes) as usize)?;
+                records.push(record_of(record)?);
+                rest = after;
+            }
+            (rest.is_empty() && !records.is_empty()).then_some(records)
+        }
+        (&ALONE, _) => Some(vec![record_of(value)?]),
+        _ => None,
+    }
+}
+
+fn record_of(value: &[u8]) -> Option<StoredRecord> {
     let at = UNIX_EPOCH + time_of(value.get(..8)?)?;
     let id = EventId::from_bytes(value.get(8..RECORD_HEAD)?.try_into().ok()?);
     let stored = Stored::from(Bytes::copy_from_slice(value.get(RECORD_HEAD..)?));

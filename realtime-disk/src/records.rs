@@ -9,7 +9,7 @@ use realtime_core::EventId;
 use realtime_core::spi::Position;
 
 use crate::error::DiskError;
-use crate::format::{StoredRecord, position_of, record_of};
+use crate::format::{StoredRecord, position_of, records_of};
 
 /// The size of a block of records: they are only read from the first to the last.
 const BLOCK_BYTES: u32 = 64 * 1024;
@@ -17,7 +17,8 @@ const BLOCK_BYTES: u32 = 64 * 1024;
 /// is appended.
 const DROP_INTERVAL: Duration = Duration::from_secs(60);
 
-/// The records in a store. They are written into tables in the order of their positions, and leave
+/// The records in a store: those of a change are stored together, under the position of the last of
+/// them, so that a record costs little more than its bytes. They are written into tables in the order of their positions, and leave
 /// the store with the table that they are in: a record that is dropped from the log is not written
 /// again, and no table is merged with another one.
 pub(crate) struct Records {
@@ -55,14 +56,19 @@ impl Records {
         damaged: &impl Fn(String) -> DiskError,
     ) -> Result<Vec<StoredRecord>, DiskError> {
         let mut records = Vec::new();
-        let mut position = start;
+        let mut position = start.get();
         for item in self.keyspace.range(start.next().get().to_be_bytes()..) {
             let (key, value) = item.into_inner()?;
-            position = position.next();
-            if position_of(&key) != Some(position) {
-                return Err(damaged(format!("the record {position} is missing")));
-            }
-            records.push(record_of(&value).ok_or_else(|| damaged(format!("the record {position} is unreadable")))?);
+            let next = position + 1;
+            let together = records_of(&value).ok_or_else(|| damaged(format!("the record {next} is unreadable")))?;
+            let last = position_of(&key).map_or(0, Position::get);
+            // Those of the first ones that are before the start have been dropped.
+            let dropped = match last.checked_sub(together.len() as u64).map(|before| before + 1) {
+                Some(first) if first == next || first < next && records.is_empty() => next - first,
+                _ => return Err(damaged(format!("the record {next} is missing"))),
+            };
+            records.extend(together.into_iter().skip(dropped as usize));
+            position = last;
         }
         Ok(records)
     }
@@ -75,14 +81,17 @@ impl Records {
 
     /// Returns whether the record at a position has this id.
     pub(crate) fn has(&self, position: Position, id: EventId) -> Result<bool, DiskError> {
-        let found = self.keyspace.get(position.get().to_be_bytes())?;
-        Ok(found.and_then(|value| record_of(&value)).is_some_and(|record| record.id == id))
+        let Some(item) = self.keyspace.range(position.get().to_be_bytes()..).next() else { return Ok(false) };
+        let (last, value) = item.into_inner()?;
+        let after = position_of(&last).map_or(0, Position::get) - position.get();
+        let records = records_of(&value).unwrap_or_default();
+        Ok(records.iter().rev().nth(after as usize).is_some_and(|record| record.id == id))
     }
 
-    /// Adds a record to a change.
-    pub(crate) fn insert(&self, batch: &mut OwnedWriteBatch, position: Position, value: Vec<u8>) {
-        self.written.set(self.written.get() + value.len() as u64);
-        batch.insert(&self.keyspace, position.get().to_be_bytes(), value);
+    /// Adds records to a change, the last of which has this position.
+    pub(crate) fn insert(&self, batch: &mut OwnedWriteBatch, last: Position, records: Vec<u8>) {
+        self.written.set(self.written.get() + records.len() as u64);
+        batch.insert(&self.keyspace, last.get().to_be_bytes(), records);
     }
 
     /// Lets old tables of an earlier process be dropped as soon as the log's start is known.
@@ -104,5 +113,49 @@ impl Records {
         self.written.set(0);
         self.dropped.set((start, Instant::now()));
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::format::add_record;
+
+    /// Stores records of these ids together, the last of which has this position.
+    fn insert(database: &Database, records: &Records, last: u64, ids: &[EventId]) {
+        let mut together = Vec::new();
+        ids.iter().for_each(|id| add_record(&mut together, SystemTime::now(), *id, b"record"));
+        let mut batch = database.batch();
+        records.insert(&mut batch, Position::new(last), together);
+        batch.commit().unwrap();
+    }
+
+    #[test]
+    fn records_that_are_stored_together_are_found_one_by_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let database = Database::builder(directory.path()).open().unwrap();
+        let records = Records::open(&database, 1024).unwrap();
+        assert_eq!(records.last().unwrap(), Position::START);
+        let ids: Vec<_> = (0..6).map(|_| EventId::random()).collect();
+        insert(&database, &records, 3, &ids[..3]);
+        insert(&database, &records, 5, &ids[3..5]);
+        assert_eq!(records.last().unwrap(), Position::new(5));
+        for (position, id) in (1..).zip(&ids) {
+            assert_eq!(records.has(Position::new(position), *id).unwrap(), position <= 5, "{position}");
+            assert!(!records.has(Position::new(position), EventId::random()).unwrap());
+        }
+        let damaged = |what| DiskError::Damaged { path: directory.path().to_owned(), what };
+        for start in 0..=5 {
+            let read = records.read(Position::new(start), &damaged).unwrap();
+            let read: Vec<_> = read.iter().map(|record| record.id).collect();
+            assert_eq!(read, ids[start as usize..5], "after {start}");
+        }
+        // One is missing, or one is there twice.
+        for (last, ids) in [(7, &ids[..1]), (6, &ids[..2])] {
+            insert(&database, &records, last, ids);
+            assert!(matches!(records.read(Position::START, &damaged), Err(DiskError::Damaged { .. })));
+        }
     }
 }

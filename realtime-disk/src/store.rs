@@ -12,16 +12,20 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{DiskConfig, SyncMode};
 use crate::error::DiskError;
-use crate::format::{StoredRecord, key_of, key_value, position_of, record_value, time_of};
+use crate::format::{StoredRecord, add_record, key_of, key_value, position_of, time_of};
 use crate::records::Records;
 use crate::tip::{Tip, TipFile};
 
 /// The format of the files.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
+/// The oldest format that is read: its records are stored one by one.
+const OLDEST_FORMAT: u32 = 1;
 /// The size of the journals at which they are written into tables; the least that is possible.
 const JOURNAL_BYTES: u64 = 64 * 1024 * 1024;
 /// The size in memory at which what is beside the records is written into a table.
 const MEMTABLE_BYTES: u64 = 16 * 1024 * 1024;
+/// The bytes of records after which no further one is stored together with them.
+const TOGETHER_BYTES: usize = 1024 * 1024;
 
 /// An open store.
 pub(crate) struct Store {
@@ -65,6 +69,8 @@ struct StoredLife {
 pub(crate) struct Change<'a> {
     store: &'a Store,
     batch: OwnedWriteBatch,
+    /// The records that are stored together, the last of which is the tip.
+    records: Vec<u8>,
     tip: Option<Tip>,
 }
 
@@ -162,7 +168,7 @@ impl Store {
         let Some(bytes) = self.life.get(LIFE)? else { return Ok(None) };
         let unreadable = |_| DiskError::Damaged { path: path.to_owned(), what: "its format is unreadable".into() };
         let AnyLife { format } = serde_json::from_slice(&bytes).map_err(unreadable)?;
-        if format != FORMAT {
+        if !(OLDEST_FORMAT..=FORMAT).contains(&format) {
             return Err(DiskError::Format { path: path.to_owned(), found: format, known: FORMAT });
         }
         serde_json::from_slice(&bytes).map(Some).map_err(unreadable)
@@ -212,7 +218,7 @@ impl Store {
 
     /// Begins a change.
     pub(crate) fn change(&self) -> Change<'_> {
-        Change { store: self, batch: self.database.batch(), tip: None }
+        Change { store: self, batch: self.database.batch(), records: Vec::new(), tip: None }
     }
 
     /// Begins the epoch of this state, which has no idempotency keys and, as of its start, no
@@ -265,7 +271,7 @@ impl Store {
 }
 
 impl Change<'_> {
-    /// Adds a record, with its key if it has one.
+    /// Adds a record after the previous one, with its key if it has one.
     pub(crate) fn append(
         &mut self,
         epoch: Epoch,
@@ -274,13 +280,23 @@ impl Change<'_> {
         record: &[u8],
         key: Option<&RepeatKey>,
     ) {
+        if self.records.len() >= TOGETHER_BYTES {
+            self.insert_records();
+        }
         let now = SystemTime::now();
-        self.store.records.insert(&mut self.batch, position, record_value(now, id, record));
+        add_record(&mut self.records, now, id, record);
         if let Some(key) = key {
             let value = key_value(key, position, id, now + key.keep);
             self.batch.insert(&self.store.keys, key.key, value);
         }
         self.tip = Some(Tip { epoch, position, id });
+    }
+
+    fn insert_records(&mut self) {
+        let records = std::mem::take(&mut self.records);
+        if let Some(tip) = self.tip.filter(|_| !records.is_empty()) {
+            self.store.records.insert(&mut self.batch, tip.position, records);
+        }
     }
 
     /// Sets the log's start: the records up to this position are dropped.
@@ -317,7 +333,8 @@ impl Change<'_> {
 
     /// Writes the change: when this returns, the end of the process loses nothing of it; with
     /// `sync`, neither does a loss of power.
-    pub(crate) fn commit(self, sync: bool) -> Result<(), DiskError> {
+    pub(crate) fn commit(mut self, sync: bool) -> Result<(), DiskError> {
+        self.insert_records();
         let batch = if sync { self.batch.durability(Some(PersistMode::SyncData)) } else { self.batch };
         batch.commit()?;
         if let Some(tip) = self.tip {

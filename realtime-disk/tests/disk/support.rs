@@ -24,7 +24,8 @@ pub(crate) fn size_of_files(directory: &Path) -> u64 {
     entries.flatten().map(size).sum()
 }
 
-/// Returns the position of the oldest record in the store of a directory, which nobody has open.
+/// Returns the position of the oldest record in the store of a directory, which nobody has open, or
+/// of the last one that is stored together with it.
 pub(crate) fn oldest_stored(directory: &Path) -> Position {
     let store = fjall::Database::builder(directory.join("store")).open().unwrap();
     let records = store.keyspace("records", fjall::KeyspaceCreateOptions::default).unwrap();
