@@ -18,9 +18,11 @@ const BLOCK_BYTES: u32 = 64 * 1024;
 const DROP_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The records in a store: those of a change are stored together, under the position of the last of
-/// them, so that a record costs little more than its bytes. They are written into tables in the order of their positions, and leave
-/// the store with the table that they are in: a record that is dropped from the log is not written
-/// again, and no table is merged with another one.
+/// them, so that a record costs little more than its bytes.
+///
+/// They are written into tables in the order of their positions, and leave the store with the table
+/// that they are in: a record that is dropped from the log is not removed by itself, and no table
+/// has to be merged with another one.
 pub(crate) struct Records {
     keyspace: Keyspace,
     /// The size of the records in memory at which they are written into a table.
