@@ -15,7 +15,7 @@ use realtime_core::spi::{
 use realtime_core::{EventId, LogSize, NodeId, Result};
 use tokio::sync::oneshot;
 
-use crate::config::{DiskConfig, SyncMode};
+use crate::config::DiskConfig;
 use crate::error::DiskError;
 use crate::lock::Lock;
 use crate::request::{Append, Renewal, Request};
@@ -31,7 +31,7 @@ const MOST_REQUESTS: usize = 1_000;
 /// The log of one node, in files of a directory: records, idempotency keys, users' rooms and
 /// cursors outlive the process. Cheap to clone; all clones are one log.
 ///
-/// An append that was acknowledged survives the end of the process, however it ends; see [`SyncMode`]
+/// An append that was acknowledged survives the end of the process, however it ends; see [`SyncMode`](crate::SyncMode)
 /// for a loss of power. After one the log begins a new epoch, unless it syncs always, so that no
 /// client resumes from a record that is gone.
 ///
@@ -76,7 +76,7 @@ impl DiskBackplane {
         let directory = directory.as_ref();
         std::fs::create_dir_all(directory).map_err(DiskError::io(directory))?;
         let lock = Lock::acquire(directory, config.lock_wait)?;
-        let (store, mut content) = Store::open(directory, config.sync == SyncMode::Always, config.bounds.keys)?;
+        let (store, mut content) = Store::open(directory, &config)?;
         if let Some(reason) = content.renewed {
             tracing::warn!(reason, directory = %directory.display(), "the log begins a new epoch");
         }
@@ -87,6 +87,7 @@ impl DiskBackplane {
         let writer = Writer {
             directory: directory.to_owned(),
             sync: config.sync,
+            table_bytes: config.table_bytes,
             log: log.clone(),
             status: Arc::clone(&status),
             store: Some(store),

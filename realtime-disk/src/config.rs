@@ -10,6 +10,7 @@ pub struct DiskConfig {
     pub(crate) bounds: LogBounds,
     pub(crate) sync: SyncMode,
     pub(crate) lock_wait: Duration,
+    pub(crate) table_bytes: u64,
 }
 
 /// The time at which what was appended is on the disk itself, and survives a loss of power. In any
@@ -29,6 +30,7 @@ impl Default for DiskConfig {
             bounds: LogBounds::default(),
             sync: SyncMode::Every(Duration::from_millis(100)),
             lock_wait: Duration::ZERO,
+            table_bytes: 16 * 1024 * 1024,
         }
     }
 }
@@ -51,6 +53,9 @@ setters! {
         /// Sets how long [`DiskBackplane::open`](crate::DiskBackplane::open) waits for another
         /// process that has the directory; default not at all.
         with_lock_wait(lock_wait: Duration);
+        /// Sets the bytes of records in a table, for tests; it counts when a log is created.
+        #[doc(hidden)]
+        with_table_bytes(table_bytes: u64);
     }
 }
 

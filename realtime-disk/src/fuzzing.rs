@@ -5,19 +5,19 @@ use std::time::SystemTime;
 use realtime_core::EventId;
 use realtime_core::spi::{Epoch, Position, RepeatKey, Stored};
 
-use crate::store::{key_of, key_value, record_of, record_value};
+use crate::format::{add_record, key_of, key_value, records_of};
 use crate::tip::Tip;
 
-/// Reads a record as it is stored.
+/// Reads records that are stored together, or one that is stored alone.
 #[must_use]
-pub fn record(value: &[u8]) -> Option<(EventId, SystemTime, Stored)> {
-    record_of(value).map(|stored| (stored.id, stored.at, stored.record))
+pub fn records(value: &[u8]) -> Option<Vec<(EventId, SystemTime, Stored)>> {
+    let records = records_of(value)?;
+    Some(records.into_iter().map(|stored| (stored.id, stored.at, stored.record)).collect())
 }
 
-/// Returns a record as it is stored.
-#[must_use]
-pub fn stored(at: SystemTime, id: EventId, record: &[u8]) -> Vec<u8> {
-    record_value(at, id, record)
+/// Adds a record to those that are stored together.
+pub fn add(records: &mut Vec<u8>, at: SystemTime, id: EventId, record: &[u8]) {
+    add_record(records, at, id, record);
 }
 
 /// Reads an idempotency key as it is stored; the key's time is its end, since 1970.

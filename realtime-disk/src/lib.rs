@@ -3,10 +3,12 @@
 mod backplane;
 mod config;
 mod error;
+mod format;
 #[doc(hidden)]
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod lock;
+mod records;
 mod request;
 mod revoked;
 mod store;

@@ -3,32 +3,34 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode};
 use realtime_core::EventId;
 use realtime_core::spi::{
-    CursorKey, Epoch, LogState, Position, RepeatKey, Revocation, RevocationTable, RoomTable, Stored, UserRooms,
+    CursorKey, Epoch, LogState, Position, RepeatKey, Revocation, RevocationTable, RoomTable, UserRooms,
 };
 use serde::{Deserialize, Serialize};
 
+use crate::config::{DiskConfig, SyncMode};
 use crate::error::DiskError;
+use crate::format::{StoredRecord, add_record, key_of, key_value, position_of, time_of};
+use crate::records::Records;
 use crate::tip::{Tip, TipFile};
 
 /// The format of the files.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
+/// The oldest format that is read: its records are stored one by one.
+const OLDEST_FORMAT: u32 = 1;
 /// The size of the journals at which they are written into tables; the least that is possible.
 const JOURNAL_BYTES: u64 = 64 * 1024 * 1024;
-/// The size of the records in memory at which they are written into a table.
+/// The size in memory at which what is beside the records is written into a table.
 const MEMTABLE_BYTES: u64 = 16 * 1024 * 1024;
-/// The bytes before a record: the time of its append in milliseconds, its id.
-const RECORD_HEAD: usize = 8 + 16;
-/// The bytes of a key's record: content, position, id, end in milliseconds.
-const KEY_BYTES: usize = 16 + 8 + 16 + 8;
+/// The bytes of records after which no further one is stored together with them.
+const TOGETHER_BYTES: usize = 1024 * 1024;
 
 /// An open store.
 pub(crate) struct Store {
     database: Database,
-    records: Keyspace,
+    records: Records,
     keys: Keyspace,
     rooms: Keyspace,
     revoked: Keyspace,
@@ -49,13 +51,6 @@ pub(crate) struct Content {
     pub(crate) renewed: Option<&'static str>,
 }
 
-/// A record in the store.
-pub(crate) struct StoredRecord {
-    pub(crate) id: EventId,
-    pub(crate) at: SystemTime,
-    pub(crate) record: Stored,
-}
-
 /// The life of a log, as it is stored.
 #[derive(Clone, Serialize, Deserialize)]
 struct StoredLife {
@@ -74,6 +69,8 @@ struct StoredLife {
 pub(crate) struct Change<'a> {
     store: &'a Store,
     batch: OwnedWriteBatch,
+    /// The records that are stored together, the last of which is the tip.
+    records: Vec<u8>,
     tip: Option<Tip>,
 }
 
@@ -82,9 +79,10 @@ const START: &str = "start";
 
 impl Store {
     /// Opens the store of a directory, and reads it.
-    /// Of the idempotency keys only those whose time is not over stay, and at most this many.
-    pub(crate) fn open(directory: &Path, synced: bool, most_keys: usize) -> Result<(Self, Content), DiskError> {
-        let store = Self::reopen(directory)?;
+    /// Of the idempotency keys only those whose time is not over stay, and at most as many as may.
+    pub(crate) fn open(directory: &Path, config: &DiskConfig) -> Result<(Self, Content), DiskError> {
+        let (synced, most_keys) = (config.sync == SyncMode::Always, config.bounds.keys);
+        let store = Self::reopen(directory, config.table_bytes)?;
         let mut content = store.read(directory)?;
         let key = content.state.key.clone();
         let mut change = store.change();
@@ -95,16 +93,17 @@ impl Store {
         let epoch = content.state.epoch;
         change.set_life(&StoredLife { format: FORMAT, epoch, key, boot: boot(), clean: false, synced });
         change.commit(true)?;
+        store.records.drop_soon();
         Ok((store, content))
     }
 
     /// Opens the store again after a failed write, without reading it: its content is known.
-    pub(crate) fn reopen(directory: &Path) -> Result<Self, DiskError> {
+    pub(crate) fn reopen(directory: &Path, table_bytes: u64) -> Result<Self, DiskError> {
         let builder = Database::builder(directory.join("store"));
         let database = builder.max_journaling_size(JOURNAL_BYTES).worker_threads(1).open()?;
         let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
         Ok(Self {
-            records: database.keyspace("records", options)?,
+            records: Records::open(&database, table_bytes)?,
             keys: database.keyspace("keys", options)?,
             rooms: database.keyspace("rooms", options)?,
             revoked: database.keyspace("revoked", options)?,
@@ -121,7 +120,7 @@ impl Store {
             Some(bytes) => position_of(&bytes).ok_or_else(|| damaged("the start of the log is unreadable".into()))?,
             None => Position::START,
         };
-        let records = self.read_records(start, &damaged)?;
+        let records = self.records.read(start, &damaged)?;
         let last = Position::new(start.get() + records.len() as u64);
         let mut content = Content {
             state: LogState::begin(),
@@ -141,25 +140,6 @@ impl Store {
             self.keys.clear()?;
         }
         Ok(content)
-    }
-
-    /// Reads the records after a position, of which none may be missing.
-    fn read_records(
-        &self,
-        start: Position,
-        damaged: &impl Fn(String) -> DiskError,
-    ) -> Result<Vec<StoredRecord>, DiskError> {
-        let mut records = Vec::new();
-        let mut position = start;
-        for item in self.records.range(start.next().get().to_be_bytes()..) {
-            let (key, value) = item.into_inner()?;
-            position = position.next();
-            if position_of(&key) != Some(position) {
-                return Err(damaged(format!("the record {position} is missing")));
-            }
-            records.push(record_of(&value).ok_or_else(|| damaged(format!("the record {position} is unreadable")))?);
-        }
-        Ok(records)
     }
 
     /// Returns the reason for a new epoch: records that were answered may be missing.
@@ -188,7 +168,7 @@ impl Store {
         let Some(bytes) = self.life.get(LIFE)? else { return Ok(None) };
         let unreadable = |_| DiskError::Damaged { path: path.to_owned(), what: "its format is unreadable".into() };
         let AnyLife { format } = serde_json::from_slice(&bytes).map_err(unreadable)?;
-        if format != FORMAT {
+        if !(OLDEST_FORMAT..=FORMAT).contains(&format) {
             return Err(DiskError::Format { path: path.to_owned(), found: format, known: FORMAT });
         }
         serde_json::from_slice(&bytes).map(Some).map_err(unreadable)
@@ -238,7 +218,7 @@ impl Store {
 
     /// Begins a change.
     pub(crate) fn change(&self) -> Change<'_> {
-        Change { store: self, batch: self.database.batch(), tip: None }
+        Change { store: self, batch: self.database.batch(), records: Vec::new(), tip: None }
     }
 
     /// Begins the epoch of this state, which has no idempotency keys and, as of its start, no
@@ -255,16 +235,19 @@ impl Store {
         change.commit(true)
     }
 
-    /// Returns the position of the newest record, or [`Position::START`].
-    pub(crate) fn last(&self) -> Result<Position, DiskError> {
-        let Some(item) = self.records.last_key_value() else { return Ok(Position::START) };
-        Ok(position_of(&item.key()?).unwrap_or(Position::START))
+    /// Returns the records.
+    pub(crate) fn records(&self) -> &Records {
+        &self.records
     }
 
-    /// Returns whether the record at a position has this id.
-    pub(crate) fn has(&self, position: Position, id: EventId) -> Result<bool, DiskError> {
-        let found = self.records.get(position.get().to_be_bytes())?;
-        Ok(found.and_then(|value| record_of(&value)).is_some_and(|record| record.id == id))
+    /// Drops records before the log's start, if it is time to: this start, which is stored.
+    pub(crate) fn drop_old(&self, start: Position) -> Result<(), DiskError> {
+        if !self.records.may_drop(start) {
+            return Ok(());
+        }
+        // A loss of power must not bring an older start back: its records would be missing.
+        self.sync()?;
+        self.records.drop_up_to(start)
     }
 
     /// Syncs what was written to the disk.
@@ -283,12 +266,12 @@ impl Store {
     }
 
     fn path(&self) -> &Path {
-        self.records.path()
+        self.life.path()
     }
 }
 
 impl Change<'_> {
-    /// Adds a record, with its key if it has one.
+    /// Adds a record after the previous one, with its key if it has one.
     pub(crate) fn append(
         &mut self,
         epoch: Epoch,
@@ -297,8 +280,11 @@ impl Change<'_> {
         record: &[u8],
         key: Option<&RepeatKey>,
     ) {
+        if self.records.len() >= TOGETHER_BYTES {
+            self.insert_records();
+        }
         let now = SystemTime::now();
-        self.batch.insert(&self.store.records, position.get().to_be_bytes(), record_value(now, id, record));
+        add_record(&mut self.records, now, id, record);
         if let Some(key) = key {
             let value = key_value(key, position, id, now + key.keep);
             self.batch.insert(&self.store.keys, key.key, value);
@@ -306,11 +292,15 @@ impl Change<'_> {
         self.tip = Some(Tip { epoch, position, id });
     }
 
-    /// Drops the records up to a position, the first of which is the one after `after`.
-    pub(crate) fn drop_up_to(&mut self, after: Position, start: Position) {
-        for position in after.get() + 1..=start.get() {
-            self.batch.remove(&self.store.records, position.to_be_bytes());
+    fn insert_records(&mut self) {
+        let records = std::mem::take(&mut self.records);
+        if let Some(tip) = self.tip.filter(|_| !records.is_empty()) {
+            self.store.records.insert(&mut self.batch, tip.position, records);
         }
+    }
+
+    /// Sets the log's start: the records up to this position are dropped.
+    pub(crate) fn set_start(&mut self, start: Position) {
         self.batch.insert(&self.store.life, START, start.get().to_be_bytes());
     }
 
@@ -343,7 +333,8 @@ impl Change<'_> {
 
     /// Writes the change: when this returns, the end of the process loses nothing of it; with
     /// `sync`, neither does a loss of power.
-    pub(crate) fn commit(self, sync: bool) -> Result<(), DiskError> {
+    pub(crate) fn commit(mut self, sync: bool) -> Result<(), DiskError> {
+        self.insert_records();
         let batch = if sync { self.batch.durability(Some(PersistMode::SyncData)) } else { self.batch };
         batch.commit()?;
         if let Some(tip) = self.tip {
@@ -351,56 +342,6 @@ impl Change<'_> {
         }
         Ok(())
     }
-}
-
-/// Returns a record as it is stored.
-pub(crate) fn record_value(at: SystemTime, id: EventId, record: &[u8]) -> Vec<u8> {
-    let mut value = Vec::with_capacity(RECORD_HEAD + record.len());
-    value.extend(millis(at).to_be_bytes());
-    value.extend(id.to_bytes());
-    value.extend(record);
-    value
-}
-
-/// Returns the value of a key that ends at this time.
-pub(crate) fn key_value(key: &RepeatKey, position: Position, id: EventId, end: SystemTime) -> Vec<u8> {
-    let mut value = Vec::with_capacity(KEY_BYTES);
-    value.extend(key.content);
-    value.extend(position.get().to_be_bytes());
-    value.extend(id.to_bytes());
-    value.extend(millis(end).to_be_bytes());
-    value
-}
-
-/// Reads a key; the time for which it is kept is that from 1970 to its end.
-pub(crate) fn key_of(key: &[u8], value: &[u8]) -> Option<(RepeatKey, Position, EventId)> {
-    let content = value.get(..16)?.try_into().ok()?;
-    let id = EventId::from_bytes(value.get(24..40)?.try_into().ok()?);
-    let until = time_of(value.get(40..KEY_BYTES)?)?;
-    Some((RepeatKey::new(key.try_into().ok()?, content, until), position_of(value.get(16..24)?)?, id))
-}
-
-/// Reads a record.
-pub(crate) fn record_of(value: &[u8]) -> Option<StoredRecord> {
-    let at = UNIX_EPOCH + time_of(value.get(..8)?)?;
-    let id = EventId::from_bytes(value.get(8..RECORD_HEAD)?.try_into().ok()?);
-    let stored = Stored::from(Bytes::copy_from_slice(value.get(RECORD_HEAD..)?));
-    // A record of another version stays as it is: its readers skip it.
-    let record = stored.decode().map_or(stored, Stored::from);
-    Some(StoredRecord { id, at, record })
-}
-
-fn position_of(bytes: &[u8]) -> Option<Position> {
-    Some(Position::new(u64::from_be_bytes(bytes.try_into().ok()?)))
-}
-
-/// Reads a time as the duration since 1970.
-fn time_of(bytes: &[u8]) -> Option<Duration> {
-    Some(Duration::from_millis(u64::from_be_bytes(bytes.try_into().ok()?)))
-}
-
-fn millis(time: SystemTime) -> u64 {
-    u64::try_from(time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Returns the boot of the machine, where it can be told from others.

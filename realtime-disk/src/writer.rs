@@ -46,6 +46,7 @@ pub(crate) struct Status {
 pub(crate) struct Writer {
     pub(crate) directory: PathBuf,
     pub(crate) sync: SyncMode,
+    pub(crate) table_bytes: u64,
     pub(crate) log: MemoryLog,
     pub(crate) status: Arc<Status>,
     /// `None` from a failed write until it is open again.
@@ -112,6 +113,7 @@ impl Writer {
                 self.sweep();
             }
             self.sync_if_due();
+            self.drop_old();
             if self.store.is_none() {
                 self.reopen(requests);
             }
@@ -126,12 +128,13 @@ impl Writer {
     }
 
     /// Appends what can be appended, in one change of the store.
-    fn append(&mut self, appends: Vec<Append>) {
-        self.status.waiting.fetch_sub(appends.len(), Ordering::Relaxed);
+    fn append(&mut self, appends: Vec<Vec<Append>>) {
+        let number = appends.iter().map(Vec::len).sum();
+        self.status.waiting.fetch_sub(number, Ordering::Relaxed);
         let now = tokio::time::Instant::now();
         self.forgotten.extend(self.log.forget_keys(0, now));
-        let mut group = Group::default();
-        for append in appends {
+        let mut group = Group { planned: Vec::with_capacity(number), ..Group::default() };
+        for append in appends.into_iter().flatten() {
             self.plan(append, &mut group, now);
         }
         self.forgotten.extend(self.log.forget_keys(group.keys.len(), now));
@@ -183,7 +186,7 @@ impl Writer {
     fn write(&mut self, planned: &[Planned]) -> Result<(), DiskError> {
         let store = self.store.as_ref().ok_or(DiskError::Reopening)?;
         let start = self.log.state().start;
-        if planned.is_empty() && self.forgotten.is_empty() && start == self.start && self.changed.is_empty() {
+        if planned.is_empty() && self.forgotten.is_empty() && start == self.start {
             return Ok(());
         }
         // A key that was forgotten can belong to one of these records now.
@@ -195,10 +198,7 @@ impl Writer {
         }
         self.forgotten.iter().for_each(|key| change.forget_key(key));
         if start > self.start {
-            change.drop_up_to(self.start, start);
-        }
-        for user in &self.changed {
-            change.set_rooms(user, self.log.rooms_of(user).as_ref());
+            self.set_start(&mut change, start);
         }
         let sync = self.sync == SyncMode::Always;
         change.commit(sync)?;
@@ -209,6 +209,14 @@ impl Writer {
             self.unsynced.get_or_insert_with(Instant::now);
         }
         Ok(())
+    }
+
+    /// Adds the log's start to a change, and the rooms as of it.
+    fn set_start(&self, change: &mut Change<'_>, start: Position) {
+        change.set_start(start);
+        for user in &self.changed {
+            change.set_rooms(user, self.log.rooms_of(user).as_ref());
+        }
     }
 
     /// Shows records that are stored to the tails, and answers their appends.
@@ -294,6 +302,13 @@ impl Writer {
         }
     }
 
+    /// Gives the space of old records back, when there is enough of it.
+    fn drop_old(&mut self) {
+        if let Some(Err(error)) = self.store.as_ref().map(|store| store.drop_old(self.start)) {
+            self.fail(&error);
+        }
+    }
+
     /// Gives the store up, until it can be opened again.
     fn fail(&mut self, error: &DiskError) {
         if self.store.take().is_some() {
@@ -315,7 +330,8 @@ impl Writer {
         while self.store.is_none() && !self.status.closed.load(Ordering::Acquire) {
             std::thread::sleep(retry);
             retry = (retry * 2).min(LAST_RETRY);
-            let reopened = Store::reopen(&self.directory).and_then(|store| Ok((store.has(position, id)?, store)));
+            let reopened = Store::reopen(&self.directory, self.table_bytes)
+                .and_then(|store| Ok((store.records().has(position, id)?, store)));
             match reopened {
                 Ok((found, store)) => {
                     self.store = Some(store);
@@ -337,7 +353,7 @@ impl Writer {
     fn reopen(&mut self, requests: &Receiver<Request>) {
         let mut retry = FIRST_RETRY;
         while !self.status.closed.load(Ordering::Acquire) {
-            match Store::reopen(&self.directory) {
+            match Store::reopen(&self.directory, self.table_bytes) {
                 Ok(store) => {
                     self.store = Some(store);
                     return self.recovered();
@@ -364,9 +380,10 @@ impl Writer {
     fn recovered(&mut self) {
         let Some(store) = &self.store else { return };
         let state = self.log.state();
-        let restored = store.last().and_then(|last| {
+        let restored = store.records().last().and_then(|last| {
             // Shows that the store can be written, if no record is missing.
-            let mut change = empty_change(store, self.start);
+            let mut change = store.change();
+            self.set_start(&mut change, state.start);
             for entry in self.log.range(last.max(state.start), usize::MAX) {
                 change.append(state.epoch, entry.position, entry.id, entry.record.bytes(), None);
             }
@@ -374,6 +391,8 @@ impl Writer {
         });
         match restored {
             Ok(()) => {
+                self.start = state.start;
+                self.changed.clear();
                 self.status.failed.store(false, Ordering::Release);
                 tracing::info!(directory = %self.directory.display(), "the log is written again");
             }
@@ -393,7 +412,7 @@ impl Writer {
 /// Creates a change that is written, and changes nothing.
 fn empty_change(store: &Store, start: Position) -> Change<'_> {
     let mut change = store.change();
-    change.drop_up_to(start, start);
+    change.set_start(start);
     change
 }
 
@@ -405,26 +424,23 @@ pub(crate) fn refuse(appends: Vec<Append>, error: &DiskError) {
     }
 }
 
-/// Takes the requests that wait, up to a group of appends or the next other request.
-fn gather(first: Option<Request>, requests: &Receiver<Request>) -> (Vec<Append>, Option<Request>) {
-    let (mut appends, mut bytes, mut next) = (Vec::new(), 0, first);
+/// Takes the requests that wait, up to a group of appends or the next other request. The appends
+/// stay in the lists that they came in: a list of all of them would be copied as it grows.
+fn gather(first: Option<Request>, requests: &Receiver<Request>) -> (Vec<Vec<Append>>, Option<Request>) {
+    let (mut lists, mut records, mut bytes, mut next) = (Vec::new(), 0, 0, first);
     while let Some(request) = next {
         match request {
-            other @ (Request::Probe(_) | Request::Renew(_) | Request::Revoke(_)) => return (appends, Some(other)),
-            Request::Append(more) => {
-                bytes += more.iter().map(|append| append.record.size()).sum::<usize>();
-                // Most groups are one request, which is not copied.
-                if appends.is_empty() {
-                    appends = more;
-                } else {
-                    appends.extend(more);
-                }
+            other @ (Request::Probe(_) | Request::Renew(_) | Request::Revoke(_)) => return (lists, Some(other)),
+            Request::Append(appends) => {
+                records += appends.len();
+                bytes += appends.iter().map(|append| append.record.size()).sum::<usize>();
+                lists.push(appends);
             }
         }
-        if appends.len() >= GROUP_RECORDS || bytes >= GROUP_BYTES {
+        if records >= GROUP_RECORDS || bytes >= GROUP_BYTES {
             break;
         }
         next = requests.try_recv().ok();
     }
-    (appends, None)
+    (lists, None)
 }

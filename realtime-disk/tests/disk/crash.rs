@@ -10,18 +10,21 @@ use realtime_core::spi::{Backplane, Position};
 use realtime_disk::{DiskBackplane, DiskConfig};
 use realtime_testkit::SeededRng;
 
-use crate::support::{open, open_with};
+use crate::support::{oldest_stored, open, open_with};
 use realtime_testkit::steps::{append, record, state, texts};
 
 /// The variable that makes this program a writer, with its directory.
 const WRITER: &str = "REALTIME_DISK_WRITER";
+/// The variable with the bytes of a table of its records.
+const TABLE_BYTES: &str = "REALTIME_DISK_TABLE_BYTES";
 
 /// Appends until it is killed, and prints the number of each record that was answered. Does nothing
 /// unless a test starts it.
 #[tokio::test]
 async fn writer_process() {
     let Ok(directory) = std::env::var(WRITER) else { return };
-    let log = open_small(Path::new(&directory));
+    let table_bytes = std::env::var(TABLE_BYTES).ok().and_then(|bytes| bytes.parse().ok()).expect("a number");
+    let log = open_small(Path::new(&directory), table_bytes);
     let epoch = state(&log).await.epoch;
     println!("epoch {}", epoch.get());
     let writers = (0..8).map(|_| {
@@ -38,9 +41,10 @@ async fn writer_process() {
     futures_util::future::join_all(writers).await;
 }
 
-/// Opens a log that is read quickly.
-fn open_small(directory: &Path) -> DiskBackplane {
-    open_with(directory, DiskConfig::default().with_records(2000))
+/// Opens a log that is read quickly: as many records as fill 16 such tables, and at most 2,000.
+fn open_small(directory: &Path, table_bytes: u64) -> DiskBackplane {
+    let records = (table_bytes / 16).min(2000) as usize;
+    open_with(directory, DiskConfig::default().with_records(records).with_table_bytes(table_bytes))
 }
 
 /// A writer in a process of its own.
@@ -51,10 +55,11 @@ struct Writer {
 }
 
 impl Writer {
-    fn start(directory: &Path) -> Self {
+    fn start(directory: &Path, table_bytes: u64) -> Self {
         let mut child = Command::new(std::env::current_exe().expect("this program"))
             .args(["crash::writer_process", "--exact", "--nocapture", "--test-threads=1"])
             .env(WRITER, directory)
+            .env(TABLE_BYTES, table_bytes.to_string())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -88,19 +93,37 @@ impl Writer {
     }
 }
 
+/// The bytes of tables that a writer does not fill, and of tables that it fills all the time.
+const LARGE: u64 = 16 * 1024 * 1024;
+const TINY: u64 = 4 * 1024;
+
 #[test]
 fn killed_process_loses_nothing_that_was_answered() {
+    kill_again_and_again(tempfile::tempdir().unwrap().path(), LARGE);
+}
+
+#[test]
+fn process_killed_while_it_drops_tables_loses_nothing() {
     let directory = tempfile::tempdir().unwrap();
+    kill_again_and_again(directory.path(), TINY);
+    assert!(oldest_stored(directory.path()) > Position::new(100), "tables were dropped");
+}
+
+/// Starts and kills writers, and opens what they leave behind.
+fn kill_again_and_again(directory: &Path, table_bytes: u64) {
     let mut rng = SeededRng::new("kill");
     let mut epochs = std::collections::BTreeSet::new();
     let mut answered = 0;
     for _ in 0..50 {
-        let writer = Writer::start(directory.path());
+        let writer = Writer::start(directory, table_bytes);
         epochs.insert(writer.epoch);
         answered = answered.max(writer.kill_after(Duration::from_millis(rng.below(60) as u64)));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let last = runtime.block_on(async { state(&open_small(directory.path())).await.last.get() });
-        assert!(last >= answered, "{last} of {answered}");
+        let (last, start) = runtime.block_on(async {
+            let state = state(&open_small(directory, table_bytes)).await;
+            (state.last.get(), state.start.get())
+        });
+        assert!(last >= answered && start < last.max(1), "{start} to {last} of {answered}");
     }
     assert!(answered > 100, "the writers wrote: {answered}");
     assert_eq!(epochs.len(), 1, "one epoch");
@@ -124,7 +147,7 @@ async fn lost_end_of_a_file_begins_a_new_epoch_or_is_refused() {
     for cut in [1, 100, 1024, 16 * 1024, 64 * 1024] {
         for zeroes in [false, true] {
             let directory = tempfile::tempdir().unwrap();
-            let child = Writer::start(directory.path());
+            let child = Writer::start(directory.path(), LARGE);
             let epoch = child.epoch;
             let answered = child.kill_after(Duration::from_millis(200));
             let journal = files(directory.path())

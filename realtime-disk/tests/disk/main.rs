@@ -7,3 +7,4 @@ mod full;
 mod lock;
 mod restart;
 mod support;
+mod tables;

@@ -181,10 +181,10 @@ async fn files_of_another_format_are_refused_with_both_numbers() {
     drop(open(directory.path()));
     let store = fjall::Database::builder(directory.path().join("store")).open().unwrap();
     let life = store.keyspace("life", fjall::KeyspaceCreateOptions::default).unwrap();
-    life.insert("life", r#"{"format":2,"shape":"unknown"}"#).unwrap();
+    life.insert("life", r#"{"format":3,"shape":"unknown"}"#).unwrap();
     drop((life, store));
     let Err(Error::Config(text)) = DiskBackplane::open(directory.path()) else { panic!("expected an error") };
-    assert!(text.contains("format 2") && text.contains("format 1"), "{text}");
+    assert!(text.contains("format 3") && text.contains("format 2"), "{text}");
 }
 
 #[tokio::test]

@@ -2,14 +2,13 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use realtime_core::spi::Stored;
-use realtime_disk::fuzzing::{key, record, stored, stored_key, tip};
+use realtime_disk::fuzzing::{add, key, records, stored_key, tip};
 
 /// The first byte chooses the kind of the bytes.
 pub(crate) fn run(data: &[u8]) {
     let Some((first, data)) = data.split_first() else { return };
     match first % 3 {
-        0 => check_record(data),
+        0 => check_records(data),
         1 => check_key(data),
         _ => {
             if let Some((_, bytes)) = tip(data) {
@@ -19,19 +18,20 @@ pub(crate) fn run(data: &[u8]) {
     }
 }
 
-fn check_record(data: &[u8]) {
-    let Some((id, at, content)) = record(data) else {
-        assert!(data.len() < 24, "a record is not read");
+fn check_records(data: &[u8]) {
+    let Some(read) = records(data) else {
+        assert!(data.first() != Some(&0) || data.len() < 24, "a record that is stored alone is not read");
         return;
     };
-    let again = stored(at, id, content.bytes());
-    assert_eq!(again[..24], data[..24]);
-    let (id_again, at_again, content_again) = record(&again).expect("what was written is read");
-    assert_eq!((id_again, at_again), (id, at));
-    match content {
-        Stored::Value(value) => assert_eq!(content_again, Stored::Value(value)),
-        // A record of another version is kept as it is.
-        _ => assert_eq!(again, data),
+    let mut again = Vec::new();
+    for (id, at, content) in &read {
+        add(&mut again, *at, *id, content.bytes());
+    }
+    let read_again = records(&again).expect("what was written is read");
+    assert_eq!(read_again.len(), read.len());
+    for ((id, at, content), (id_again, at_again, content_again)) in read.iter().zip(&read_again) {
+        assert_eq!((id_again, at_again), (id, at));
+        assert_eq!(content_again.bytes(), content.bytes());
     }
 }
 
