@@ -31,8 +31,8 @@ const MOST_REQUESTS: usize = 1_000;
 /// The log of one node, in files of a directory: records, idempotency keys, users' rooms and
 /// cursors outlive the process. Cheap to clone; all clones are one log.
 ///
-/// An append that was acknowledged survives the end of the process, however it ends; see [`SyncMode`](crate::SyncMode)
-/// for a loss of power. After one the log begins a new epoch, unless it syncs always, so that no
+/// An append that was acknowledged survives the end of the process, however it ends; see
+/// [`SyncMode`](crate::SyncMode) for a loss of power. After one the log begins a new epoch, unless it syncs always, so that no
 /// client resumes from a record that is gone.
 ///
 /// All records that the log keeps are in memory too, so that reads need no disk. After a failed
