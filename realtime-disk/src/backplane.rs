@@ -32,8 +32,8 @@ const MOST_REQUESTS: usize = 1_000;
 /// cursors outlive the process. Cheap to clone; all clones are one log.
 ///
 /// An append that was acknowledged survives the end of the process, however it ends; see
-/// [`SyncMode`](crate::SyncMode) for a loss of power. After one the log begins a new epoch, unless it syncs always, so that no
-/// client resumes from a record that is gone.
+/// [`SyncMode`](crate::SyncMode) for a loss of power. After one the log begins a new epoch, unless
+/// it syncs always, so that no client resumes from a record that is gone.
 ///
 /// All records that the log keeps are in memory too, so that reads need no disk. After a failed
 /// write (a full disk) the store is opened again until it can be written: appends are rejected
