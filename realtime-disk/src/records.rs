@@ -85,7 +85,8 @@ impl Records {
     pub(crate) fn has(&self, position: Position, id: EventId) -> Result<bool, DiskError> {
         let Some(item) = self.keyspace.range(position.get().to_be_bytes()..).next() else { return Ok(false) };
         let (last, value) = item.into_inner()?;
-        let after = position_of(&last).map_or(0, Position::get) - position.get();
+        let after = position_of(&last).and_then(|last| last.get().checked_sub(position.get()));
+        let Some(after) = after else { return Ok(false) };
         let records = records_of(&value).unwrap_or_default();
         Ok(records.iter().rev().nth(after as usize).is_some_and(|record| record.id == id))
     }

@@ -22,12 +22,12 @@ const MOST: u64 = 100_000;
 /// The positions after which, and up to which, the windows have the marks of the records.
 type Covered = (Position, Position);
 
-/// Waits for a part of a search.
-async fn in_time<T>(part: impl Future<Output = Result<T>>) -> std::result::Result<T, Unknown> {
+/// Waits for a part of the search for an event.
+async fn in_time<T>(id: EventId, part: impl Future<Output = Result<T>>) -> std::result::Result<T, Unknown> {
     match timeout(TIME, part).await {
         Err(_) => Err(Unknown::Search),
         Ok(Err(error)) => {
-            tracing::debug!(%error, "an event cannot be looked for");
+            tracing::debug!(event = %id, %error, "an event cannot be looked for");
             Err(Unknown::Log)
         }
         Ok(Ok(found)) => Ok(found),
@@ -40,7 +40,7 @@ impl Shared {
     /// records first, 100,000 at most. One search at a time reads the log: two seconds for its turn,
     /// and two for itself.
     pub(super) async fn find_record(&self, id: EventId) -> std::result::Result<(Entry, Epoch), Unknown> {
-        let covered = match in_time(self.marked_record(id)).await? {
+        let covered = match in_time(id, self.marked_record(id)).await? {
             Ok(found) => return Ok(found),
             Err(covered) => covered,
         };
@@ -48,7 +48,7 @@ impl Shared {
         let Ok(Ok(_turn)) = timeout(TIME, self.explains.searches.acquire()).await else {
             return Err(Unknown::Search);
         };
-        in_time(self.search(id, covered)).await?
+        in_time(id, self.search(id, covered)).await?
     }
 
     /// Returns the record at a position if it has this id.
