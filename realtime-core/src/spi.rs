@@ -57,3 +57,4 @@ pub use crate::values::service_limits::ServiceLimits;
 pub use crate::values::stamp::{AtomicStamp, Stamp};
 pub use crate::values::states::States;
 pub use crate::values::subprotocols::{MAX_SUBPROTOCOLS, SubprotocolError, Subprotocols};
+pub use crate::values::throttles::InboundKind;

@@ -221,7 +221,6 @@ impl SocketIoConfig {
             path: self.mount(),
             heartbeat: Heartbeat { interval: self.ping_interval, timeout: self.ping_timeout, busy: self.busy_timeout },
             bounds: Bounds {
-                provider: self.name,
                 sessions: self.unconnected_sessions,
                 sessions_per_address: self.unconnected_sessions_per_address,
                 connect_timeout: self.connect_timeout,

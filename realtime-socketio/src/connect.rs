@@ -33,6 +33,7 @@ use socketioxide::socket::{DisconnectReason, Socket};
 
 use crate::engine::adapter::{DirectAdapter, Inline, MainAdapter};
 use crate::engine::session::cause::Cause;
+use crate::engine::session::registry::Report;
 use crate::engine::session::{EngineSession, GRACE};
 use crate::engine::sessions::{self, ConnectionGuard, Sessions};
 use crate::inbound::{EventSink, Reader};
@@ -46,9 +47,9 @@ pub(crate) trait Acceptor: Send + Sync + 'static {
     /// The future is dropped when the session ends meanwhile.
     async fn accept(&self, attempt: ConnectAttempt<'_>) -> Result<Accepted, Rejection>;
 
-    /// Counts and logs a refusal that was decided elsewhere, with the client's address if it is
-    /// known.
-    fn report(&self, refusal: Refusal, client: Option<IpAddr>);
+    /// Counts and logs a refusal that was decided elsewhere, or a fault of a client without a
+    /// connection, with the client's address if it is known.
+    fn report(&self, report: Report, client: Option<IpAddr>);
 
     /// Returns a meter for a session by the rate of its client; none if there is no rate.
     fn meter(&self, calls: MeterCalls) -> Option<Arc<Meter>>;
@@ -142,7 +143,7 @@ impl Connect {
         let Some(session) = sessions::session_of(socket.req_parts()) else { return Err("internal error".into()) };
         let Some(adapter) = self.main.find() else {
             let refusal = Refusal::new(RefusalKind::Internal, "internal error");
-            self.acceptor.report(refusal.clone(), session.client());
+            self.acceptor.report(refusal.clone().into(), session.client());
             session.answer_main(false);
             return Err(session.connect_errors.queue(&refusal));
         };
@@ -220,6 +221,10 @@ impl OnDisconnect {
         if let Some((on_disconnected, _guard)) = callback {
             self.disconnected.store(true, Ordering::SeqCst);
             drop(self.session.take_start_task());
+            if reason == Some(DisconnectReason::PacketParsingError) {
+                // The end of this connection counts and logs the fault, the session's end does not.
+                self.session.set_cause(Cause::Malformed);
+            }
             self.session.leave_main();
             self.session.credit.wake();
             // A client that leaves only this namespace may connect again on the same session.

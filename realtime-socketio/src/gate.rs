@@ -11,7 +11,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use realtime_core::spi::{
-    Dispatcher, Meter, MeterCalls, RefusedClient, Registration, Stamp, Take, check_depth, replace_lone_surrogates,
+    Dispatcher, InboundKind, Meter, MeterCalls, RefusedClient, Registration, Stamp, Take, check_depth,
+    replace_lone_surrogates,
 };
 use realtime_core::{CloseReason, ConnectRequest, HandlerError, Inbound, InboundPayload, Refusal, RefusalKind};
 use realtime_http::TrustedProxies;
@@ -24,6 +25,7 @@ use crate::connect::{Accepted, Acceptor, ConnectAttempt, Disconnected, Rejection
 use crate::engine::session::EngineSession;
 use crate::engine::session::cause::Cause;
 use crate::engine::session::measured::Observer;
+use crate::engine::session::registry::Report;
 use crate::engine::settings::Window;
 use crate::inbound::{EventSink, Received};
 use crate::outlet::ConnectionOutlet;
@@ -79,8 +81,22 @@ impl Acceptor for Gate {
         })
     }
 
-    fn report(&self, refusal: Refusal, client: Option<IpAddr>) {
-        self.dispatcher.refuse(refusal, RefusedClient::at(client));
+    fn report(&self, report: Report, client: Option<IpAddr>) {
+        match report {
+            Report::Fault(fault) => {
+                self.dispatcher.count_fault(fault.code);
+                tracing::info!(
+                    provider = self.dispatcher.config().provider(),
+                    address = client.map(tracing::field::display),
+                    reason = fault.code,
+                    setting = fault.setting,
+                    "session ended for a fault"
+                );
+            }
+            Report::Refusal(refusal) => {
+                self.dispatcher.refuse(refusal, RefusedClient::at(client));
+            }
+        }
     }
 
     fn meter(&self, calls: MeterCalls) -> Option<Arc<Meter>> {
@@ -270,15 +286,15 @@ impl EventSink for InboundHalf {
         let has_room = match checked {
             Ok(inbound) => {
                 let rest = size.saturating_sub(inbound.size());
-                self.registration.receive(inbound) & self.registration.charge(0, rest)
+                self.registration.receive(inbound) & self.registration.charge(InboundKind::Event, 0, rest)
             }
-            Err(error) => self.registration.reject(error, ack) & self.registration.charge(0, size),
+            Err(error) => self.registration.reject(error, ack) & self.registration.charge(InboundKind::Event, 0, size),
         };
         self.resume_later_unless(has_room);
     }
 
     fn reject(&self, error: HandlerError, size: usize) {
-        let has_room = self.registration.reject(error, None) & self.registration.charge(0, size);
+        let has_room = self.registration.reject(error, None) & self.registration.charge(InboundKind::Event, 0, size);
         self.resume_later_unless(has_room);
     }
 

@@ -56,7 +56,7 @@ impl Server {
         let meters = Arc::clone(&acceptor);
         let sessions = Arc::new(Sessions::new(
             config.bounds,
-            move |refusal, client| reporter.report(refusal, client),
+            move |report, client| reporter.report(report, client),
             move |calls| meters.meter(calls),
         ));
         let connect = Connect {
@@ -113,6 +113,7 @@ mod tests {
     use super::*;
     use crate::config::SocketIoConfig;
     use crate::connect::{Accepted, ConnectAttempt, Rejection};
+    use crate::engine::session::registry::Report;
     use async_trait::async_trait;
     use axum::body::Body;
     use http::Request;
@@ -129,7 +130,7 @@ mod tests {
             Err(Rejection::Refused(Refusal::forbidden("nobody may connect")))
         }
 
-        fn report(&self, _: Refusal, _: Option<IpAddr>) {}
+        fn report(&self, _: Report, _: Option<IpAddr>) {}
 
         fn meter(&self, _: MeterCalls) -> Option<Arc<Meter>> {
             None

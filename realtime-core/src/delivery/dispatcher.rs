@@ -282,6 +282,12 @@ impl<C: Codec> Dispatcher<C> {
         self.counters.rejected(error.code());
     }
 
+    /// Counts a fault of a client that has no connection, by the code of the error that it is sent,
+    /// among [`Stats::rejected`](crate::Stats::rejected).
+    pub fn count_fault(&self, code: &'static str) {
+        self.counters.rejected(code);
+    }
+
     fn asks(&self) -> MutexGuard<'_, Asks> {
         self.asks.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -13,7 +13,7 @@ use crate::admission::by_tenant::OfTenant;
 use crate::admission::rate::{Budget, Owed};
 use crate::admission::tenants::TenantBudget;
 use crate::values::inbound_rate::InboundRate;
-use crate::values::throttles::{By, Throttles};
+use crate::values::throttles::{By, InboundKind, Throttles};
 
 /// The meter of one connection, or of one session of a transport.
 ///
@@ -45,6 +45,8 @@ struct State {
     of_tenant: Owed,
     /// The number of messages that the server asked for, and that do not count.
     given: u32,
+    /// The kind of what was read last.
+    kind: Option<InboundKind>,
     /// Set while reading is held back.
     held: bool,
     /// The task that pays.
@@ -86,10 +88,11 @@ impl Meter {
         }))
     }
 
-    /// Counts messages that were read, of so many bytes; `false` asks the transport to read no more
-    /// until [`Meter::poll_free`].
-    pub fn charge(self: &Arc<Self>, messages: u32, bytes: usize) -> bool {
+    /// Counts messages that were read, of one kind and of so many bytes; `false` asks the transport
+    /// to read no more until [`Meter::poll_free`].
+    pub fn charge(self: &Arc<Self>, kind: InboundKind, messages: u32, bytes: usize) -> bool {
         let mut state = self.lock();
+        state.kind = Some(kind);
         let given = state.given.min(messages);
         state.given -= given;
         if self.own.is_some() {
@@ -142,7 +145,7 @@ impl Meter {
         if !own {
             self.begin_own(state);
         } else if !of_tenant {
-            self.throttles.count(By::Tenant);
+            self.throttles.count(By::Tenant, state.kind());
         }
         own && of_tenant
     }
@@ -154,7 +157,7 @@ impl Meter {
             state.since = Some(now);
         }
         state.own_held = true;
-        self.throttles.count(By::Connection);
+        self.throttles.count(By::Connection, state.kind());
     }
 
     /// Pays what is owed as the budgets fill, then lets reading resume; or gives up.
@@ -236,6 +239,13 @@ impl Meter {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Returns the kind of what exceeded a rate: what was read last.
+    fn kind(&self) -> InboundKind {
+        self.kind.unwrap_or(InboundKind::Event)
     }
 }
 

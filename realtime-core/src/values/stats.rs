@@ -64,6 +64,11 @@ pub struct Stats {
     pub throttled: u64,
     /// The number of times that reading was held back because a tenant was over its rate.
     pub throttled_by_tenant: u64,
+    /// The number of times in `throttled`, by the kind of what exceeded the rate: `control`,
+    /// `event` or `fragment`.
+    pub throttled_kinds: BTreeMap<String, u64>,
+    /// The number of times in `throttled_by_tenant`, by the same kinds.
+    pub throttled_by_tenant_kinds: BTreeMap<String, u64>,
     /// The number of connections that are held back now.
     pub throttled_now: u64,
     /// The number of connections closed because they had been over their rate for too long, which
@@ -78,6 +83,11 @@ pub struct Stats {
     pub overdue: u64,
     /// The number of messages from clients that were answered with an error, by its code.
     pub rejected: BTreeMap<String, u64>,
+    /// The number of times that a handler, or the client by `subscribe` or `join`, had a connection
+    /// enter a room in which it was not.
+    pub rooms_entered: u64,
+    /// The number of times that a handler, or the client, had a connection leave a room.
+    pub rooms_left: u64,
     /// The number of connections rejected, and of refreshes that came by a request of their own, by
     /// reason.
     pub refused: BTreeMap<String, u64>,
@@ -119,6 +129,8 @@ pub(crate) struct Counters {
     pub(crate) panics: AtomicU64,
     pub(crate) overdue: AtomicU64,
     pub(crate) skipped_records: AtomicU64,
+    pub(crate) rooms_entered: AtomicU64,
+    pub(crate) rooms_left: AtomicU64,
     pub(crate) timers: Timers,
     /// Shared with the meters.
     pub(crate) throttles: Arc<Throttles>,
@@ -172,6 +184,8 @@ impl Counters {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let refused = self.refused.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let rejected = self.rejected.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let throttled_kinds = self.throttles.kinds(By::Connection);
+        let throttled_by_tenant_kinds = self.throttles.kinds(By::Tenant);
         Stats {
             connected: read(&self.connected),
             events_in: read(&self.events_in),
@@ -187,13 +201,17 @@ impl Counters {
             lingering: read(&self.lingering),
             lingering_hooks: read(&self.lingering_hooks),
             unhandled: read(&self.unhandled),
-            throttled: self.throttles.times(By::Connection),
-            throttled_by_tenant: self.throttles.times(By::Tenant),
+            throttled: throttled_kinds.values().sum(),
+            throttled_by_tenant: throttled_by_tenant_kinds.values().sum(),
+            throttled_kinds,
+            throttled_by_tenant_kinds,
             throttled_now: self.throttles.held(),
             rate_limited: self.throttles.closed(),
             panics: read(&self.panics),
             overdue: read(&self.overdue),
             skipped_records: read(&self.skipped_records),
+            rooms_entered: read(&self.rooms_entered),
+            rooms_left: read(&self.rooms_left),
             resumes: RESUMES.iter().zip(&self.resumes).map(|(name, count)| ((*name).to_owned(), read(count))).collect(),
             timings: self.timers.read(),
             refused: refused.iter().map(|(code, count)| ((*code).to_owned(), *count)).collect(),

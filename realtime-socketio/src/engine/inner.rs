@@ -72,19 +72,19 @@ impl Inner {
     /// Refuses a request of a session that this node does not have; counted and logged.
     pub(crate) fn refuse_unknown(&self, request: Request<Body>) -> Response {
         let refusal = Refusal::new(RefusalKind::UnknownSession, "this node has no such session");
-        self.sessions.report(refusal, self.proxies.client(&request.into_parts().0));
+        self.sessions.report(refusal.into(), self.proxies.client(&request.into_parts().0));
         unknown_session()
     }
 
     /// Refuses a new session because the node is shutting down; counted and logged.
     pub(crate) fn refuse_draining(&self, request: Request<Body>) -> Response {
         let refusal = Refusal::new(RefusalKind::Draining, "this node is shutting down");
-        self.sessions.report(refusal.clone(), self.proxies.client(&request.into_parts().0));
+        self.sessions.report(refusal.clone().into(), self.proxies.client(&request.into_parts().0));
         refusal_response(&refusal)
     }
 
     pub(crate) fn report(&self, request: Request<Body>, message: &'static str) {
-        self.sessions.report(Refusal::bad_request(message), self.proxies.client(&request.into_parts().0));
+        self.sessions.report(Refusal::bad_request(message).into(), self.proxies.client(&request.into_parts().0));
     }
 }
 

@@ -26,7 +26,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
-use realtime_core::Refusal;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
@@ -42,7 +41,7 @@ use crate::engine::session::polling_state::PollingState;
 use crate::engine::session::progress::Progress;
 use crate::engine::session::rate::SessionRate;
 use crate::engine::session::read_pause::ReadPause;
-use crate::engine::session::registry::Registered;
+use crate::engine::session::registry::{Registered, Report};
 use crate::engine::session::repeats::Repeats;
 use crate::engine::session::upgrade::Upgrade;
 use crate::engine::settings::Allowance;
@@ -188,10 +187,19 @@ impl EngineSession {
 
     /// Closes the session for this cause; the first cause counts.
     pub(crate) fn close_for(&self, cause: Cause) {
-        if self.close_state.set_cause(cause) && !self.namespaces.is_main_connected() {
-            self.log_fault(cause);
+        // The end of a connection to the main namespace is counted and logged elsewhere.
+        if self.close_state.set_cause(cause)
+            && !self.namespaces.is_main_connected()
+            && let Some(fault) = cause.fault()
+        {
+            self.report(fault);
         }
         self.close();
+    }
+
+    /// Sets the cause of the close that follows; the first cause counts.
+    pub(crate) fn set_cause(&self, cause: Cause) {
+        self.close_state.set_cause(cause);
     }
 
     /// Closes the session for a flood. Returns whether that has become its cause.
@@ -218,19 +226,6 @@ impl EngineSession {
     /// Waits until a last packet or close frame can be sent to the client.
     async fn reachable(&self) {
         self.until(|| self.upgrade.is_complete() || self.polling.get_waits() || self.is_closing()).await;
-    }
-
-    /// Logs a fault that closes the session without ending a connection to the main namespace,
-    /// whose end is logged elsewhere.
-    fn log_fault(&self, cause: Cause) {
-        let Some((reason, setting)) = cause.fault() else { return };
-        tracing::info!(
-            provider = self.registered.provider(),
-            address = self.client.get().map(tracing::field::display),
-            reason,
-            setting,
-            "session ended for a fault"
-        );
     }
 
     /// Returns the cause for which this side closed the session, if it did so for one.
@@ -299,9 +294,9 @@ impl EngineSession {
         self.client.get().copied()
     }
 
-    /// Has the registry count and log a refusal of this client.
-    pub(crate) fn report(&self, refusal: Refusal) {
-        self.registered.report(refusal, self.client());
+    /// Has the registry count and log a refusal or a fault of this client.
+    pub(crate) fn report(&self, report: impl Into<Report>) {
+        self.registered.report(report.into(), self.client());
     }
 
     /// Sets the callback that ends the session in engineioxide while it is on long polling; called

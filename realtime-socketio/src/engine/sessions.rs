@@ -11,25 +11,23 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
 use crate::engine::session::cause::Cause;
-use crate::engine::session::registry::Registry;
+use crate::engine::session::registry::{Registry, Report};
 use crate::engine::session::{EngineSession, GRACE};
 use crate::engine::sessions::secret::Secret;
 use crate::engine::sessions::table::{Evictions, Table};
 use crate::engine::settings::{Allowance, Bounds};
 
-/// Callback for each refusal, with the client's address if it is known.
-type Reporter = Box<dyn Fn(Refusal, Option<IpAddr>) + Send + Sync>;
+/// Callback for each refusal and fault, with the client's address if it is known.
+type Reporter = Box<dyn Fn(Report, Option<IpAddr>) + Send + Sync>;
 
 /// Source of the meters of sessions; none if there is no rate.
 type Meters = Box<dyn Fn(MeterCalls) -> Option<Arc<Meter>> + Send + Sync>;
 
 /// All Engine.IO sessions of this node, connected to a namespace or not.
 pub(crate) struct Sessions {
-    /// The provider's name, for the log.
-    provider: &'static str,
     /// The most that a session may send while it is unconnected.
     allowance: Allowance,
-    /// Counts and logs a refusal.
+    /// Counts and logs a refusal or a fault.
     reporter: Reporter,
     meters: Meters,
     /// The sessions. Locked for lookups and changes only.
@@ -46,11 +44,10 @@ pub(crate) fn timeout_refusal() -> Refusal {
 impl Sessions {
     pub(crate) fn new(
         bounds: Bounds,
-        reporter: impl Fn(Refusal, Option<IpAddr>) + Send + Sync + 'static,
+        reporter: impl Fn(Report, Option<IpAddr>) + Send + Sync + 'static,
         meters: impl Fn(MeterCalls) -> Option<Arc<Meter>> + Send + Sync + 'static,
     ) -> Self {
         Self {
-            provider: bounds.provider,
             allowance: bounds.allowance,
             reporter: Box::new(reporter),
             meters: Box::new(meters),
@@ -81,7 +78,7 @@ impl Sessions {
     /// Closes the evicted sessions, and starts the sweep if none runs. Called without the lock.
     fn evict(self: &Arc<Self>, Evictions { sessions, start_sweep }: Evictions) {
         for session in sessions {
-            self.report(Refusal::new(RefusalKind::SessionLimit, "closed for a newer session"), session.client());
+            session.report(Refusal::new(RefusalKind::SessionLimit, "closed for a newer session"));
             session.close();
         }
         if start_sweep {
@@ -107,7 +104,7 @@ impl Sessions {
     fn sweep(&self) -> Option<Instant> {
         let (overdue, next) = self.lock().take_overdue(Instant::now());
         for session in overdue.into_iter().filter(|session| !session.is_closing()) {
-            self.report(timeout_refusal(), session.client());
+            session.report(timeout_refusal());
             if !session.expire() {
                 session.close_for(Cause::ConnectTimeout);
                 continue;
@@ -179,10 +176,6 @@ impl Sessions {
 }
 
 impl Registry for Sessions {
-    fn provider(&self) -> &'static str {
-        self.provider
-    }
-
     fn set_connected(self: Arc<Self>, id: u64, connected: bool) {
         let evictions = self.lock().set_connected(id, connected);
         if let Some(evictions) = evictions {
@@ -209,8 +202,8 @@ impl Registry for Sessions {
         (self.meters)(MeterCalls::new(on_exceeded).with_on_free(on_free))
     }
 
-    fn report(&self, refusal: Refusal, address: Option<IpAddr>) {
-        (self.reporter)(refusal, address);
+    fn report(&self, report: Report, address: Option<IpAddr>) {
+        (self.reporter)(report, address);
     }
 }
 
@@ -299,8 +292,7 @@ mod tests {
     fn with_bounds(sessions: usize, per_address: usize) -> Arc<Sessions> {
         let connect_timeout = Duration::from_secs(10);
         let allowance = Allowance::default();
-        let bounds =
-            Bounds { provider: "socket", sessions, sessions_per_address: per_address, connect_timeout, allowance };
+        let bounds = Bounds { sessions, sessions_per_address: per_address, connect_timeout, allowance };
         Arc::new(Sessions::new(bounds, |_, _| {}, |_| None))
     }
 

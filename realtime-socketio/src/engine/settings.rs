@@ -33,8 +33,6 @@ pub(crate) struct EngineConfig {
 /// Bounds of sessions that are connected to no namespace; zero means unlimited.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
-    /// The provider's name, for the log.
-    pub(crate) provider: &'static str,
     /// Number of unconnected sessions (1,000).
     pub(crate) sessions: usize,
     /// Number of them from one address (100).

@@ -1,3 +1,5 @@
+use realtime_core::spi::InboundKind;
+
 use crate::packet::frame::{payload_len, whole_header};
 use crate::packet::head::{Head, HeadScan};
 
@@ -19,8 +21,8 @@ pub(crate) struct PacketScan {
     last: bool,
     /// Set while a message of more than one frame is incomplete; `true` if that is a text.
     open_message: Option<bool>,
-    /// Set if the last frame counts as a packet by itself.
-    alone: bool,
+    /// The kind of the last frame, if it counts as a packet by itself.
+    alone: Option<InboundKind>,
     /// Set when a text ends with a frame without a payload.
     ended_empty: bool,
     head: HeadScan,
@@ -47,9 +49,9 @@ impl PacketScan {
         if self.left == 0 { self.next_header(bytes) } else { self.next_payload(bytes) }
     }
 
-    /// Returns whether the frame that was found last counts as a packet by itself: an attachment, a
-    /// control frame, a small fragment. A text is counted as the packet in it.
-    pub(crate) fn is_alone(&self) -> bool {
+    /// Returns the kind of the frame that was found last if it counts as a packet by itself: an
+    /// attachment, a control frame, a small fragment. A text is counted as the packet in it.
+    pub(crate) fn alone(&self) -> Option<InboundKind> {
         self.alone
     }
 
@@ -83,7 +85,12 @@ impl PacketScan {
         self.left = payload_len(h);
         self.key = if h[1] & 0x80 != 0 { [h[len - 4], h[len - 3], h[len - 2], h[len - 1]] } else { [0; 4] };
         let (opcode, last) = (h[0] & 0x0f, h[0] & 0x80 != 0);
-        self.alone = opcode > 1 || (opcode == 0 && self.left <= SMALL_FRAGMENT);
+        self.alone = match opcode {
+            0 if self.left <= SMALL_FRAGMENT => Some(InboundKind::Fragment),
+            0 | 1 => None,
+            2..8 => Some(InboundKind::Event),
+            _ => Some(InboundKind::Control),
+        };
         if opcode >= 8 {
             // Control frames may be sent between the fragments of a message.
             (self.is_text, self.last) = (false, false);
@@ -191,14 +198,14 @@ mod tests {
     fn frames_outside_texts_and_small_fragments_count_alone() {
         let long = "x".repeat(126);
         let cases = [
-            (0x81, "40", false),
-            (0x82, "a", true),
-            (0x89, "", true),
-            (0x8a, "", true),
-            (0x01, "4", false),
-            (0x00, "", true),
-            (0x00, &long, false),
-            (0x80, "0", true),
+            (0x81, "40", None),
+            (0x82, "a", Some(InboundKind::Event)),
+            (0x89, "", Some(InboundKind::Control)),
+            (0x8a, "", Some(InboundKind::Control)),
+            (0x01, "4", None),
+            (0x00, "", Some(InboundKind::Fragment)),
+            (0x00, &long, None),
+            (0x80, "0", Some(InboundKind::Fragment)),
         ];
         let mut scan = PacketScan::default();
         for (first, payload, alone) in cases {
@@ -208,7 +215,7 @@ mod tests {
             while !rest.is_empty() {
                 let (taken, next) = scan.next(rest);
                 if matches!(next, Some(Found::Frame(_))) {
-                    found = Some(scan.is_alone());
+                    found = Some(scan.alone());
                 }
                 rest = &rest[taken..];
             }

@@ -112,6 +112,7 @@ async fn ping_frames_on_a_websocket_are_held_back_too() {
     eventually("what follows is handled", || seen.lock().unwrap().len() == 1).await;
     let took = begun.elapsed();
     assert!(took >= Duration::from_millis(1_800), "2,000 pings within {took:?}");
+    assert!(server.stats().throttled_kinds["control"] > 0, "{:?}", server.stats());
     assert_eq!(server.stats().connections, 1);
 }
 
@@ -151,6 +152,21 @@ async fn packets_to_other_namespaces_count() {
     eventually("all are handled", || *seen.lock().unwrap() == 50).await;
     let took = begun.elapsed();
     assert!(took >= Duration::from_millis(1_000), "50 events within {took:?}");
+}
+
+/// It has no connection of the provider's, whose close would be counted.
+#[tokio::test]
+async fn session_of_another_namespace_that_never_stops_is_counted() {
+    let rate = InboundRate::default().with_events_per_second(20).with_events_burst(20);
+    let (server, _) = start(rate.with_patience(Duration::from_millis(500))).await;
+    server.provider.io().ns("/own", async |_: SocketRef<DirectAdapter>| {});
+    let mut client = server.open(Transport::Websocket).await;
+    client.connect("/own", &json!({})).await.expect("accepted");
+    let Wire::Websocket(websocket) = &mut client.wire else { panic!("a websocket") };
+    let flood = async { while websocket.0.send(Message::text("42/own,[\"x\"]")).await.is_ok() {} };
+    in_time("the end of the session", flood).await;
+    let stats = server.stats();
+    assert_eq!((stats.rejected.get("rate_limited"), stats.rate_limited), (Some(&1), 0), "{stats:?}");
 }
 
 #[tokio::test]

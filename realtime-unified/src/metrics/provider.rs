@@ -19,6 +19,12 @@ fn connections(writer: &mut Writer<'_>, stats: &Stats) {
     writer.gauge("realtime_connections", "Open connections.", stats.connections as f64);
     writer.gauge("realtime_users", "Users with a connection.", stats.users as f64);
     writer.gauge("realtime_rooms", "Rooms with a connected member.", stats.rooms as f64);
+    writer.counters(
+        "realtime_room_changes_total",
+        "Times that a connection entered a room or left it.",
+        "change",
+        [("entered", stats.rooms_entered), ("left", stats.rooms_left)],
+    );
     writer.gauge(
         "realtime_connections_behind",
         "Connections that read the window instead of being live.",
@@ -102,12 +108,14 @@ fn inbound(writer: &mut Writer<'_>, stats: &Stats) {
         "code",
         stats.rejected.iter().map(|(code, count)| (code.as_str(), *count)),
     );
-    writer.counters(
-        "realtime_inbound_throttled_total",
-        "Times that reading from a client was held back, by whose rate.",
-        "by",
-        [("connection", stats.throttled), ("tenant", stats.throttled_by_tenant)],
-    );
+    for (by, kinds) in [("connection", &stats.throttled_kinds), ("tenant", &stats.throttled_by_tenant_kinds)] {
+        writer.labelled("by", by).counters(
+            "realtime_inbound_throttled_total",
+            "Times that reading from a client was held back, by whose rate and by what exceeded it.",
+            "kind",
+            kinds.iter().map(|(kind, count)| (kind.as_str(), *count)),
+        );
+    }
     writer.gauge(
         "realtime_inbound_throttled_connections",
         "Connections from which reading is held back.",

@@ -5,22 +5,28 @@ use realtime_core::Distribution;
 
 use crate::metrics::seconds::in_seconds;
 
-/// Writes metrics, each with its description, to the recorder that is installed; those of a
-/// provider with its name as a label.
+/// Writes metrics, each with its description, to the recorder that is installed.
 pub(super) struct Writer<'a> {
-    provider: Option<&'static str>,
+    /// The labels of all that is written.
+    labels: Vec<Label>,
     /// What the recorder has of each histogram.
     exported: &'a mut HashMap<Key, Distribution>,
 }
 
 impl<'a> Writer<'a> {
     pub(super) fn new(exported: &'a mut HashMap<Key, Distribution>) -> Self {
-        Self { provider: None, exported }
+        Self { labels: Vec::new(), exported }
     }
 
     /// Returns the writer of a provider's metrics.
     pub(super) fn of_provider(&mut self, provider: &'static str) -> Writer<'_> {
-        Writer { provider: Some(provider), exported: self.exported }
+        self.labelled("provider", provider)
+    }
+
+    /// Returns a writer that adds this label.
+    pub(super) fn labelled(&mut self, label: &'static str, value: &'static str) -> Writer<'_> {
+        let labels = self.labels.iter().cloned().chain([Label::new(label, value)]).collect();
+        Writer { labels, exported: self.exported }
     }
 
     /// Sets a value.
@@ -81,6 +87,6 @@ impl<'a> Writer<'a> {
     }
 
     fn labels(&self, label: Option<Label>) -> Vec<Label> {
-        self.provider.map(|provider| Label::new("provider", provider)).into_iter().chain(label).collect()
+        self.labels.iter().cloned().chain(label).collect()
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::support::{Collector, UPGRADE, accepted_socket, get, line, lines, served, socket, text_with, websocket};
 use futures_util::{SinkExt, StreamExt};
-use realtime_testkit::{connect_with_small_buffer, eventually};
+use realtime_testkit::{connect_with_small_buffer, eventually, in_time};
 use realtime_unified::config::Limits;
 use realtime_unified::{
     Authenticator, ConnectRequest, Event, Identity, NotificationService, NotificationServiceBuilder, Origins,
@@ -148,6 +148,8 @@ async fn each_faulty_client_logs_one_line_with_user_and_setting() {
         let fault = line(&collector, &["disconnected for a fault", "provider=\"socket\"", &user, close_code]).await;
         assert_eq!(fault.level, Level::INFO);
         assert!(fault.fields.contains("address=127.0.0.1 "), "{fault:?}");
+        in_time("the end of the session", async { while let Some(Ok(_)) = socket.next().await {} }).await;
+        assert_eq!(collector.lines(&["session ended for a fault"]).len(), 0, "the connection's line is enough");
     }
 }
 

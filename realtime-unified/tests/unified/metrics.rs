@@ -125,6 +125,8 @@ async fn traffic(observed: &Observed) {
     let mut ws = ws.answer_asks(|_| Some(json!("yes")));
     ws.send("echo", "text").await.unwrap();
     ws.send("fail", &()).await.unwrap();
+    ws.send("subscribe", &json!({ "channel": "attic" })).await.unwrap();
+    ws.send("unsubscribe", &json!({ "channel": "attic" })).await.unwrap();
     tokio::spawn(async move { while ws.next_event().await.is_ok() {} });
     let mut sse = sse_client(address, "/sse?token=ann").await;
     tokio::spawn(async move { while sse.next().await.is_ok() {} });
@@ -291,6 +293,7 @@ async fn metrics_count_what_has_happened() {
         ("realtime_handler_seconds_count", &[ws, ("outcome", "ok")], 1.0),
         ("realtime_handler_seconds_count", &[ws, ("outcome", "error")], 1.0),
         ("realtime_inbound_rejected_total", &[ws, ("code", "no")], 1.0),
+        ("realtime_room_changes_total", &[ws, ("change", "left")], 1.0),
         ("realtime_heartbeat_seconds_count", &[ws], 1.0),
         ("realtime_heartbeat_seconds_count", &[("provider", "socket")], 1.0),
         ("realtime_log_append_seconds_count", &[], 1.0),

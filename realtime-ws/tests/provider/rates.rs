@@ -46,6 +46,7 @@ async fn flood_is_handled_in_order_while_others_are_answered() {
     assert_eq!(*seen.lock().unwrap(), (0..300).collect::<Vec<_>>());
     let stats = server.stats();
     assert!(stats.throttled > 0 && stats.connections == 2 && stats.unhandled == 0, "{stats:?}");
+    assert_eq!(stats.throttled, stats.throttled_kinds["event"]);
 }
 
 #[tokio::test]
@@ -107,6 +108,8 @@ async fn floods_of_frames_without_content_are_held_back_too() {
     eventually("what follows is handled", || seen.lock().unwrap().len() == 3).await;
     let took = begun.elapsed();
     assert!(took >= Duration::from_millis(1_800), "{FRAMES} frames within {took:?}");
+    let kinds = server.stats().throttled_kinds;
+    assert!(kinds["control"] > 0 && kinds["fragment"] > 0 && kinds["event"] == 0, "{kinds:?}");
     assert_eq!(server.stats().connections, 4);
 }
 

@@ -24,6 +24,7 @@ const REFUSED: &str = "realtime_handshakes_refused_total";
 const REJECTED: &str = "realtime_inbound_rejected_total";
 const ENDED: &str = "realtime_listener_ended_total";
 const THROTTLED: &str = "realtime_inbound_throttled_total";
+const ROOM_CHANGES: &str = "realtime_room_changes_total";
 const CLOSED: &str = "realtime_connections_closed_total";
 
 /// The longest attack of a short run.
@@ -45,11 +46,11 @@ pub(crate) fn all() -> Vec<Attack> {
         attack("bad-tokens", &[(REFUSED, "unauthorized")], USUAL, 20, |a, n| Box::pin(requests::bad_tokens(a, n))),
         attack("oversized", &[(CLOSED, "too_large")], USUAL, 20, |a, n| Box::pin(websocket::oversized(a, n))),
         attack("announced", &[(CLOSED, "too_large")], USUAL, 20, |a, n| Box::pin(websocket::announced(a, n))),
-        attack("fragments", &[(CLOSED, "too_large"), (THROTTLED, "connection")], USUAL, 20, |a, n| Box::pin(websocket::fragments(a, n))),
+        attack("fragments", &[(THROTTLED, "fragment")], USUAL, 20, |a, n| Box::pin(websocket::fragments(a, n))),
         attack("deep-json", &[(REJECTED, "too_deep")], USUAL, 20, |a, n| Box::pin(websocket::deep_json(a, n))),
-        attack("pings", &[(THROTTLED, "connection")], STALL, 20, |a, n| Box::pin(websocket::pings(a, n))),
-        attack("churn", &[(THROTTLED, "connection")], STALL, 20, |a, n| Box::pin(websocket::churn(a, n))),
-        attack("events", &[(THROTTLED, "connection")], STALL, 20, |a, n| Box::pin(websocket::events(a, n))),
+        attack("pings", &[(THROTTLED, "control")], STALL, 20, |a, n| Box::pin(websocket::pings(a, n))),
+        attack("churn", &[(ROOM_CHANGES, "entered")], STALL, 20, |a, n| Box::pin(websocket::churn(a, n))),
+        attack("events", &[(THROTTLED, "event")], STALL, 20, |a, n| Box::pin(websocket::events(a, n))),
         attack("guessed-sids", &[(REFUSED, "unknown_session")], USUAL, 20, |a, n| Box::pin(polling::guessed_sids(a, n))),
         attack("stolen-sids", &[(CLOSED, "protocol_error")], USUAL, 20, |a, n| Box::pin(polling::stolen_sids(a, n))),
         attack("unconnected", &[(REFUSED, "session_limit"), (REFUSED, "handshake_rate")], USUAL, 20, |a, n| Box::pin(polling::unconnected(a, n))),

@@ -9,6 +9,7 @@ use crate::traits::codec::Codec;
 use crate::values::connection::ConnectionId;
 use crate::values::error::Result;
 use crate::values::member::Member;
+use crate::values::stats::add;
 
 room_membership!(impl<C: Codec> for Arc<Dispatcher<C>>);
 
@@ -18,6 +19,7 @@ impl<C: Codec> Dispatcher<C> {
     pub(crate) fn enter_room(&self, id: ConnectionId, room: &str) -> bool {
         let entered = self.hub.enter(id, &room.into());
         if entered {
+            add(&self.counters.rooms_entered, 1);
             self.tell_directory(Change::Rooms(id));
         }
         entered
@@ -28,6 +30,7 @@ impl<C: Codec> Dispatcher<C> {
     pub(crate) fn exit_room(&self, id: ConnectionId, room: &str) -> bool {
         let left = self.hub.leave(id, room);
         if left {
+            add(&self.counters.rooms_left, 1);
             self.tell_directory(Change::Rooms(id));
         }
         left

@@ -6,6 +6,7 @@ use std::task::{Context, Poll, ready};
 use axum::body::Body;
 use bytes::Bytes;
 use http_body::{Body as _, Frame};
+use realtime_core::spi::InboundKind;
 
 use crate::engine::session::EngineSession;
 use crate::engine::session::cause::Cause;
@@ -97,7 +98,7 @@ impl PostBody {
     /// Scans the next piece of the chunk, or the body's end. Returns the head of the packet, once
     /// it is known.
     fn scan_packet(&mut self, piece: &[u8]) -> Result<Option<Head>, PostError> {
-        if self.session.admit_bytes(piece.len() as u64, false) == Verdict::Reject {
+        if self.session.admit_bytes(piece.len() as u64, None) == Verdict::Reject {
             return Err(self.reject_flood());
         }
         let (packet, is_end) = match piece {
@@ -152,7 +153,7 @@ impl http_body::Body for PostBody {
             let has_chunk = ready!(self.poll_chunk(cx))?;
             if !has_chunk && self.is_empty {
                 // Otherwise its packets count.
-                self.session.charge(1, 0);
+                self.session.charge(InboundKind::Event, 1, 0);
             }
             let end = self.chunk.iter().position(|byte| *byte == SEPARATOR).map_or(self.chunk.len(), |at| at + 1);
             if !self.scanned {

@@ -22,17 +22,25 @@ pub(crate) enum Cause {
     WriteStall,
 }
 
+/// Fault of a client.
+pub(crate) struct Fault {
+    /// The code of the error that the client is sent, and by which the fault is counted.
+    pub(crate) code: &'static str,
+    /// The setting that decides on it.
+    pub(crate) setting: Option<&'static str>,
+}
+
 impl Cause {
-    /// Returns the code of a fault of the client and the setting that decides on it. None for
-    /// causes that are logged as refusals.
-    pub(crate) fn fault(self) -> Option<(&'static str, Option<&'static str>)> {
-        match self {
-            Self::Malformed => Some(("protocol_error", None)),
-            Self::RateLimited => Some(("rate_limited", Some("limits.inbound_per_connection"))),
-            Self::TooLarge => Some(("too_large", Some("max_message_bytes"))),
-            Self::WriteStall => Some(("write_stall", Some("write_stall"))),
-            Self::ConnectTimeout | Self::Flood | Self::Heartbeat | Self::Lost | Self::UserLimit => None,
-        }
+    /// Returns the fault of the client; none for causes that are logged as refusals.
+    pub(crate) fn fault(self) -> Option<Fault> {
+        let (code, setting) = match self {
+            Self::Malformed => ("protocol_error", None),
+            Self::RateLimited => ("rate_limited", Some("limits.inbound_per_connection")),
+            Self::TooLarge => ("too_large", Some("max_message_bytes")),
+            Self::WriteStall => ("write_stall", Some("write_stall")),
+            Self::ConnectTimeout | Self::Flood | Self::Heartbeat | Self::Lost | Self::UserLimit => return None,
+        };
+        Some(Fault { code, setting })
     }
 
     /// Returns the last frames on a websocket: the close frame with its code (RFC 6455 §7.4.1). A

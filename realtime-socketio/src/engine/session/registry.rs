@@ -4,11 +4,10 @@ use std::sync::{Arc, OnceLock, Weak};
 use realtime_core::Refusal;
 use realtime_core::spi::Meter;
 
+use crate::engine::session::cause::Fault;
+
 /// The table of all sessions, as one session sees it. A session is identified by its number.
 pub(crate) trait Registry: Send + Sync {
-    /// Returns the provider's name, for the log.
-    fn provider(&self) -> &'static str;
-
     /// Notes whether a session is connected to a namespace. Called in the order of the changes.
     fn set_connected(self: Arc<Self>, id: u64, connected: bool);
 
@@ -18,8 +17,28 @@ pub(crate) trait Registry: Send + Sync {
     /// Returns a new meter for a session by the rate of its client; none if there is no rate.
     fn meter(&self, id: u64) -> Option<Arc<Meter>>;
 
-    /// Counts and logs a refusal of the client with this address.
-    fn report(&self, refusal: Refusal, address: Option<IpAddr>);
+    /// Counts and logs the end of a session, or of an attempt to open one, of the client with this
+    /// address.
+    fn report(&self, report: Report, address: Option<IpAddr>);
+}
+
+/// Reason for which a client was turned away that had no connection to the main namespace.
+pub(crate) enum Report {
+    /// The client's own fault, for which its session was closed.
+    Fault(Fault),
+    Refusal(Refusal),
+}
+
+impl From<Fault> for Report {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl From<Refusal> for Report {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refusal(refusal)
+    }
 }
 
 /// A session's entry in the registry; none in tests.
@@ -30,11 +49,6 @@ impl Registered {
     /// Sets the registry and the session's number in it.
     pub(crate) fn set(&self, registry: Weak<dyn Registry>, id: u64) {
         let _ = self.0.set((registry, id));
-    }
-
-    /// Returns the provider's name, for the log.
-    pub(crate) fn provider(&self) -> Option<&'static str> {
-        self.registry().map(|(registry, _)| registry.provider())
     }
 
     /// Notifies the registry whether the session is connected to a namespace.
@@ -57,10 +71,10 @@ impl Registered {
         registry.meter(id)
     }
 
-    /// Has the registry count and log a refusal.
-    pub(crate) fn report(&self, refusal: Refusal, address: Option<IpAddr>) {
+    /// Has the registry count and log the end of this session.
+    pub(crate) fn report(&self, report: Report, address: Option<IpAddr>) {
         if let Some((registry, _)) = self.registry() {
-            registry.report(refusal, address);
+            registry.report(report, address);
         }
     }
 

@@ -207,7 +207,7 @@ impl FrameReader {
             self.scanned += taken;
             let verdict = match &found {
                 None => Verdict::Admit,
-                Some(Found::Frame(len)) => session.admit_bytes(*len, self.scan.is_alone()),
+                Some(Found::Frame(len)) => session.admit_bytes(*len, self.scan.alone()),
                 Some(Found::Packet(head)) => {
                     self.packets += 1;
                     session.admit(head)
