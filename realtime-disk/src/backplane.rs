@@ -18,10 +18,10 @@ use tokio::sync::oneshot;
 use crate::config::DiskConfig;
 use crate::error::DiskError;
 use crate::lock::Lock;
-use crate::request::{Append, Renewal, Request};
+use crate::request::{Append, Renewal, Request, refuse};
 use crate::revoked::Revoke;
 use crate::store::{Content, Store};
-use crate::writer::{Status, Writer, refuse};
+use crate::writer::{Status, Writer};
 
 /// The most appends that wait for the disk; further ones are rejected.
 const MOST_WAITING: usize = 10_000;
@@ -246,7 +246,11 @@ struct SendOnDrop<'a>(&'a Handle);
 
 impl Drop for SendOnDrop<'_> {
     fn drop(&mut self) {
-        let appends = std::mem::take(&mut *self.0.appends());
+        let mut waiting = self.0.appends();
+        // Most often as many come the next time.
+        let next = Vec::with_capacity(waiting.len());
+        let appends = std::mem::replace(&mut *waiting, next);
+        drop(waiting);
         if let Err((error, Request::Append(appends))) = self.0.request(Request::Append(appends)) {
             self.0.status.waiting.fetch_sub(appends.len(), Ordering::Relaxed);
             refuse(appends, &error);

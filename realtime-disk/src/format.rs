@@ -8,7 +8,9 @@ use realtime_core::spi::{Position, RepeatKey, Stored};
 
 /// The bytes before a record: the time of its append in milliseconds, its id.
 const RECORD_HEAD: usize = 8 + 16;
-/// The first byte of records that are stored together: each has its length in four bytes before it.
+/// The bytes before these: how many there are of both.
+const LENGTH_BYTES: usize = 4;
+/// The first byte of records that are stored together.
 const TOGETHER: u8 = 1;
 /// The first byte of a record that is stored alone, as format 1 has it: that of its time.
 const ALONE: u8 = 0;
@@ -23,15 +25,18 @@ pub(crate) struct StoredRecord {
 }
 
 /// Adds a record to those that are stored together.
-pub(crate) fn add_record(records: &mut Vec<u8>, at: SystemTime, id: EventId, record: &[u8]) {
+pub(crate) fn add_record(records: &mut Vec<u8>, at: SystemTime, id: EventId, record: &Stored) {
     if records.is_empty() {
         records.push(TOGETHER);
     }
-    // The store takes no value of 4 GiB.
-    records.extend(((RECORD_HEAD + record.len()) as u32).to_be_bytes());
+    let length = records.len();
+    records.extend([0; LENGTH_BYTES]);
     records.extend(millis(at).to_be_bytes());
     records.extend(id.to_bytes());
-    records.extend(record);
+    record.write_to(records);
+    // The store takes no value of 4 GiB.
+    let bytes = (records.len() - length - LENGTH_BYTES) as u32;
+    records[length..][..LENGTH_BYTES].copy_from_slice(&bytes.to_be_bytes());
 }
 
 /// Returns the value of a key that ends at this time.

@@ -16,7 +16,7 @@ pub fn records(value: &[u8]) -> Option<Vec<(EventId, SystemTime, Stored)>> {
 }
 
 /// Adds a record to those that are stored together.
-pub fn add(records: &mut Vec<u8>, at: SystemTime, id: EventId, record: &[u8]) {
+pub fn add(records: &mut Vec<u8>, at: SystemTime, id: EventId, record: &Stored) {
     add_record(records, at, id, record);
 }
 

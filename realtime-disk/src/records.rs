@@ -29,6 +29,8 @@ pub(crate) struct Records {
     table_bytes: u64,
     /// The bytes that were written since tables were dropped.
     written: Cell<u64>,
+    /// The bytes that were written since the last [`Records::flush`].
+    in_memory: Cell<u64>,
     /// The log's start as of which tables were dropped, and when that was.
     dropped: Cell<(Position, Instant)>,
 }
@@ -47,6 +49,7 @@ impl Records {
             keyspace: database.keyspace("records", options)?,
             table_bytes,
             written: Cell::default(),
+            in_memory: Cell::default(),
             dropped: Cell::new((Position::START, Instant::now())),
         })
     }
@@ -93,8 +96,28 @@ impl Records {
 
     /// Adds records to a change, the last of which has this position.
     pub(crate) fn insert(&self, batch: &mut OwnedWriteBatch, last: Position, records: Vec<u8>) {
-        self.written.set(self.written.get() + records.len() as u64);
+        for counter in [&self.written, &self.in_memory] {
+            counter.set(counter.get() + records.len() as u64);
+        }
         batch.insert(&self.keyspace, last.get().to_be_bytes(), records);
+    }
+
+    /// Returns the number of tables that are to be written, the one that is under way included.
+    pub(crate) fn unwritten_tables(&self) -> usize {
+        self.keyspace.tree.sealed_memtable_count()
+    }
+
+    /// Returns whether enough records for a table are in memory only.
+    pub(crate) fn fill_table(&self) -> bool {
+        self.in_memory.get() >= self.table_bytes
+    }
+
+    /// Has the records that are in memory only written into a table. The database does so by
+    /// itself, but when its thread comes to it: at a high rate far too late.
+    pub(crate) fn flush(&self) -> Result<(), DiskError> {
+        self.keyspace.rotate_memtable()?;
+        self.in_memory.set(0);
+        Ok(())
     }
 
     /// Lets old tables of an earlier process be dropped as soon as the log's start is known.
@@ -123,13 +146,16 @@ impl Records {
 mod tests {
     use std::time::SystemTime;
 
+    use bytes::Bytes;
+    use realtime_core::spi::Stored;
+
     use super::*;
     use crate::format::add_record;
 
     /// Stores records of these ids together, the last of which has this position.
     fn insert(database: &Database, records: &Records, last: u64, ids: &[EventId]) {
-        let mut together = Vec::new();
-        ids.iter().for_each(|id| add_record(&mut together, SystemTime::now(), *id, b"record"));
+        let (mut together, record) = (Vec::new(), Stored::from(Bytes::from_static(b"record")));
+        ids.iter().for_each(|id| add_record(&mut together, SystemTime::now(), *id, &record));
         let mut batch = database.batch();
         records.insert(&mut batch, Position::new(last), together);
         batch.commit().unwrap();

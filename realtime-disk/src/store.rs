@@ -1,12 +1,13 @@
 //! The store: records, idempotency keys, rooms and the log's life in one embedded database.
 
+use std::cell::Cell;
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode};
 use realtime_core::EventId;
 use realtime_core::spi::{
-    CursorKey, Epoch, LogState, Position, RepeatKey, Revocation, RevocationTable, RoomTable, UserRooms,
+    CursorKey, Epoch, LogState, Position, RepeatKey, Revocation, RevocationTable, RoomTable, Stored, UserRooms,
 };
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +23,11 @@ const FORMAT: u32 = 2;
 const OLDEST_FORMAT: u32 = 1;
 /// The size of the journals at which they are written into tables; the least that is possible.
 const JOURNAL_BYTES: u64 = 64 * 1024 * 1024;
+/// The most tables of records that are not written yet; how long an append waits while there are more, and how
+/// long until it looks again.
+const MOST_UNWRITTEN: usize = 2;
+const FLUSH_WAIT: Duration = Duration::from_secs(1);
+const FLUSH_PAUSE: Duration = Duration::from_millis(1);
 /// The size in memory at which what is beside the records is written into a table.
 const MEMTABLE_BYTES: u64 = 16 * 1024 * 1024;
 /// The bytes of records after which no further one is stored together with them.
@@ -36,6 +42,8 @@ pub(crate) struct Store {
     revoked: Keyspace,
     life: Keyspace,
     tip: TipFile,
+    /// The number of journals when what they hold was last sent to tables.
+    journals: Cell<usize>,
 }
 
 /// The content of a store that was opened.
@@ -69,6 +77,8 @@ struct StoredLife {
 pub(crate) struct Change<'a> {
     store: &'a Store,
     batch: OwnedWriteBatch,
+    /// The time of the change.
+    at: SystemTime,
     /// The records that are stored together, the last of which is the tip.
     records: Vec<u8>,
     tip: Option<Tip>,
@@ -109,6 +119,7 @@ impl Store {
             revoked: database.keyspace("revoked", options)?,
             life: database.keyspace("life", options)?,
             tip: TipFile::open(directory)?,
+            journals: Cell::new(1),
             database,
         })
     }
@@ -218,7 +229,7 @@ impl Store {
 
     /// Begins a change.
     pub(crate) fn change(&self) -> Change<'_> {
-        Change { store: self, batch: self.database.batch(), records: Vec::new(), tip: None }
+        Change { store: self, batch: self.database.batch(), at: SystemTime::now(), records: Vec::new(), tip: None }
     }
 
     /// Begins the epoch of this state, which has no idempotency keys and, as of its start, no
@@ -250,6 +261,26 @@ impl Store {
         self.records.drop_up_to(start)
     }
 
+    /// Has tables written in time, and waits while they are too far behind: the database would go
+    /// on, with ever larger journals. One that is full is deleted once all of its content is in
+    /// tables.
+    pub(crate) fn keep_up(&self) -> Result<(), DiskError> {
+        let journals = self.database.journal_count();
+        if journals > self.journals.replace(journals) {
+            for keyspace in [&self.keys, &self.rooms, &self.revoked, &self.life] {
+                keyspace.rotate_memtable()?;
+            }
+            self.records.flush()?;
+        } else if self.records.fill_table() {
+            self.records.flush()?;
+        }
+        let begun = Instant::now();
+        while self.records.unwritten_tables() > MOST_UNWRITTEN && begun.elapsed() < FLUSH_WAIT {
+            std::thread::sleep(FLUSH_PAUSE);
+        }
+        Ok(())
+    }
+
     /// Syncs what was written to the disk.
     pub(crate) fn sync(&self) -> Result<(), DiskError> {
         Ok(self.database.persist(PersistMode::SyncData)?)
@@ -271,22 +302,26 @@ impl Store {
 }
 
 impl Change<'_> {
+    /// Makes room for records of about these bytes.
+    pub(crate) fn reserve(&mut self, bytes: usize) {
+        self.records.reserve(bytes.min(TOGETHER_BYTES));
+    }
+
     /// Adds a record after the previous one, with its key if it has one.
     pub(crate) fn append(
         &mut self,
         epoch: Epoch,
         position: Position,
         id: EventId,
-        record: &[u8],
+        record: &Stored,
         key: Option<&RepeatKey>,
     ) {
         if self.records.len() >= TOGETHER_BYTES {
             self.insert_records();
         }
-        let now = SystemTime::now();
-        add_record(&mut self.records, now, id, record);
+        add_record(&mut self.records, self.at, id, record);
         if let Some(key) = key {
-            let value = key_value(key, position, id, now + key.keep);
+            let value = key_value(key, position, id, self.at + key.keep);
             self.batch.insert(&self.store.keys, key.key, value);
         }
         self.tip = Some(Tip { epoch, position, id });

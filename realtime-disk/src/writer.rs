@@ -17,13 +17,10 @@ use tokio::sync::oneshot;
 use crate::config::SyncMode;
 use crate::error::DiskError;
 use crate::lock::Lock;
-use crate::request::{Append, Renewal, Request};
+use crate::request::{Append, Renewal, Request, gather, refuse};
 use crate::revoked::{self, Revoke};
 use crate::store::{Change, Store};
 
-/// The appends in one change, and their bytes, after which no further one is added.
-const GROUP_RECORDS: usize = 1024;
-const GROUP_BYTES: usize = 4 * 1024 * 1024;
 /// The interval at which old records are dropped while nothing is appended.
 const SWEEP: Duration = Duration::from_secs(1);
 /// The pause before the slowest tail is looked at again.
@@ -66,12 +63,20 @@ pub(crate) struct Writer {
 /// The appends of one change.
 #[derive(Default)]
 struct Group {
+    /// The position before the first of them.
+    last: Position,
     planned: Vec<Planned>,
     bytes: usize,
     /// Appends that repeat one of this group, with its number.
     repeats: Vec<(usize, oneshot::Sender<AppendResult>)>,
     /// The numbers of the appends with a key.
     keys: HashMap<[u8; 16], usize>,
+}
+
+impl Group {
+    fn of(appends: usize, last: Position) -> Self {
+        Self { last, planned: Vec::with_capacity(appends), ..Self::default() }
+    }
 }
 
 struct Planned {
@@ -133,7 +138,7 @@ impl Writer {
         self.status.waiting.fetch_sub(number, Ordering::Relaxed);
         let now = tokio::time::Instant::now();
         self.forgotten.extend(self.log.forget_keys(0, now));
-        let mut group = Group { planned: Vec::with_capacity(number), ..Group::default() };
+        let mut group = Group::of(number, self.log.state().last);
         for append in appends.into_iter().flatten() {
             self.plan(append, &mut group, now);
         }
@@ -177,7 +182,7 @@ impl Writer {
         if let Some(key) = key {
             group.keys.insert(key.key, group.planned.len());
         }
-        let position = Position::new(self.log.state().last.get() + group.planned.len() as u64 + 1);
+        let position = Position::new(group.last.get() + group.planned.len() as u64 + 1);
         let kept = Kept::new(record.id(), Stored::from(record), size, now);
         group.planned.push(Planned { epoch, position, kept, key, answer });
     }
@@ -193,8 +198,9 @@ impl Writer {
         let renewed: HashSet<_> = planned.iter().filter_map(|planned| planned.key.map(|key| key.key)).collect();
         self.forgotten.retain(|key| !renewed.contains(key));
         let mut change = store.change();
+        change.reserve(planned.iter().map(|planned| planned.kept.size).sum());
         for Planned { epoch, position, kept, key, .. } in planned {
-            change.append(*epoch, *position, kept.id, kept.record.bytes(), key.as_ref());
+            change.append(*epoch, *position, kept.id, &kept.record, key.as_ref());
         }
         self.forgotten.iter().for_each(|key| change.forget_key(key));
         if start > self.start {
@@ -302,9 +308,10 @@ impl Writer {
         }
     }
 
-    /// Gives the space of old records back, when there is enough of it.
+    /// Gives the space of old journals and records back, when there is enough of it.
     fn drop_old(&mut self) {
-        if let Some(Err(error)) = self.store.as_ref().map(|store| store.drop_old(self.start)) {
+        let tidy = |store: &Store| store.keep_up().and_then(|()| store.drop_old(self.start));
+        if let Some(Err(error)) = self.store.as_ref().map(tidy) {
             self.fail(&error);
         }
     }
@@ -385,7 +392,7 @@ impl Writer {
             let mut change = store.change();
             self.set_start(&mut change, state.start);
             for entry in self.log.range(last.max(state.start), usize::MAX) {
-                change.append(state.epoch, entry.position, entry.id, entry.record.bytes(), None);
+                change.append(state.epoch, entry.position, entry.id, &entry.record, None);
             }
             change.commit(true)
         });
@@ -414,33 +421,4 @@ fn empty_change(store: &Store, start: Position) -> Change<'_> {
     let mut change = store.change();
     change.set_start(start);
     change
-}
-
-/// Refuses appends that were not written.
-pub(crate) fn refuse(appends: Vec<Append>, error: &DiskError) {
-    for append in appends {
-        // Nobody waits for an answer, if one cannot be sent.
-        let _ = append.answer.send(Err(AppendError::Refused(error.to_string().into())));
-    }
-}
-
-/// Takes the requests that wait, up to a group of appends or the next other request. The appends
-/// stay in the lists that they came in: a list of all of them would be copied as it grows.
-fn gather(first: Option<Request>, requests: &Receiver<Request>) -> (Vec<Vec<Append>>, Option<Request>) {
-    let (mut lists, mut records, mut bytes, mut next) = (Vec::new(), 0, 0, first);
-    while let Some(request) = next {
-        match request {
-            other @ (Request::Probe(_) | Request::Renew(_) | Request::Revoke(_)) => return (lists, Some(other)),
-            Request::Append(appends) => {
-                records += appends.len();
-                bytes += appends.iter().map(|append| append.record.size()).sum::<usize>();
-                lists.push(appends);
-            }
-        }
-        if records >= GROUP_RECORDS || bytes >= GROUP_BYTES {
-            break;
-        }
-        next = requests.try_recv().ok();
-    }
-    (lists, None)
 }

@@ -7,6 +7,7 @@ mod auth;
 mod files;
 mod handlers;
 mod limits;
+mod memory;
 mod metrics;
 mod page;
 mod wires;
@@ -19,7 +20,6 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::get;
 use clap::Parser;
-use mimalloc::MiMalloc;
 use realtime_unified::Tls;
 use realtime_unified::config::{RoomDelivery, WindowConfig};
 use realtime_unified::http::WireConfig;
@@ -30,10 +30,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::args::Args;
 use crate::wires::Wires;
-
-/// Returns memory to the system after a burst, which glibc's allocator hardly does.
-#[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// The bytes of a response that wait below the outboxes: few, so that a slowed-down client soon
 /// shows as one.
@@ -96,6 +92,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
         TcpListener::bind(args.listen).await.map_err(|error| format!("cannot listen on {}: {error}", args.listen))?;
     let scheme = if tls.is_some() { "https" } else { "http" };
     println!("listening on {scheme}://{}", listener.local_addr()?);
+    tokio::spawn(memory::return_freed());
     let stop = CancellationToken::new();
     tokio::spawn(stop_on_signal(service.clone(), args.drain(), stop.clone()));
     let mut server = serve(listener, app)

@@ -10,7 +10,7 @@ mod shape;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::log::envelope::item::{ItemHeader, item_header, read_item};
@@ -176,12 +176,24 @@ impl Record {
     /// Returns the record's encoded form, which every version of the format can read; encoded on
     /// the first call.
     pub fn bytes(&self) -> &Bytes {
-        self.encoded.get_or_init(|| encode(self))
+        self.encoded.get_or_init(|| {
+            let mut bytes = Vec::with_capacity(PREFIX + self.size());
+            encode(self, &mut bytes);
+            bytes.into()
+        })
+    }
+
+    /// Writes the bytes of [`Record::bytes`] behind others, and keeps none of them.
+    pub fn write_to(&self, bytes: &mut Vec<u8>) {
+        match self.encoded.get() {
+            Some(encoded) => bytes.extend_from_slice(encoded),
+            None => encode(self, bytes),
+        }
     }
 }
 
-/// Encodes a record.
-fn encode(record: &Record) -> Bytes {
+/// Writes a record behind other bytes.
+fn encode(record: &Record, bytes: &mut Vec<u8>) {
     let mut rest = Vec::new();
     let (kind, payload) = kind_of(&record.body, &mut rest);
     let names = record.providers.names();
@@ -190,20 +202,19 @@ fn encode(record: &Record) -> Bytes {
     let traceparent = trace.map(|trace| trace.traceparent().into());
     let tracestate = trace.and_then(TraceContext::state).map(Into::into);
     let header = Header { id: record.id, node: record.node, providers, traceparent, tracestate, kind };
-    let mut bytes = BytesMut::with_capacity(PREFIX + 256 + payload.map_or(0, Payload::size));
-    bytes.put_u8(needs(&record.body));
-    bytes.put_u8(if record.body.is_skippable() { SKIPPABLE } else { 0 });
-    bytes.put_u32(0);
+    let begin = bytes.len();
+    bytes.push(needs(&record.body));
+    bytes.push(if record.body.is_skippable() { SKIPPABLE } else { 0 });
+    bytes.extend([0; 4]);
     // The header holds strings, numbers and times, all of which have a JSON form.
-    if let Err(error) = serde_json::to_writer((&mut bytes).writer(), &header) {
+    if let Err(error) = serde_json::to_writer(&mut *bytes, &header) {
         tracing::error!(%error, "an envelope's header could not be written");
     }
-    let length = (bytes.len() - PREFIX) as u32;
-    bytes[LENGTH].copy_from_slice(&length.to_be_bytes());
+    let length = (bytes.len() - begin - PREFIX) as u32;
+    bytes[begin..][LENGTH].copy_from_slice(&length.to_be_bytes());
     for payload in payload.into_iter().chain(&rest) {
         std::iter::once(payload.bytes()).chain(payload.attachments()).for_each(|part| bytes.extend_from_slice(part));
     }
-    bytes.freeze()
 }
 
 /// Returns the header's form of a record's content, and the payload behind the header; adds those

@@ -6,9 +6,12 @@ mod directory;
 mod keys;
 mod log;
 mod pipe;
+mod records;
+mod tail;
 
 pub use backplane::MemoryBackplane;
 pub use bounds::LogBounds;
 pub use directory::MemoryDirectory;
-pub use log::{Kept, MemoryLog};
+pub use log::MemoryLog;
 pub use pipe::LocalPipe;
+pub use records::Kept;

@@ -51,6 +51,15 @@ impl Stored {
             Self::Bytes(bytes) => bytes,
         }
     }
+
+    /// Writes the record's bytes behind others. A record that is kept as a value is encoded for
+    /// this alone: it does not keep its bytes too.
+    pub fn write_to(&self, bytes: &mut Vec<u8>) {
+        match self {
+            Self::Value(record) => record.write_to(bytes),
+            Self::Bytes(own) => bytes.extend_from_slice(own),
+        }
+    }
 }
 
 impl PartialEq for Stored {

@@ -1,28 +1,22 @@
 //! A log's records in this process: what the in-memory backplane is, and what a backplane that
 //! stores them elsewhere too reads from.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
-use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::log::backplane::{AppendError, AppendResult, Appended, Entry, LogState, Tail};
+use crate::log::backplane::{AppendResult, Appended, Entry, LogState, Tail};
 use crate::log::memory::bounds::LogBounds;
-use crate::log::memory::keys::Keys;
+use crate::log::memory::records::{Kept, Log, Shared};
+use crate::log::memory::tail::TailGuard;
 use crate::log::record::Record;
 use crate::log::repeat::RepeatKey;
 use crate::log::room_table::{RoomTable, UserRooms};
-use crate::log::stored::Stored;
 use crate::values::cursor::Epoch;
-use crate::values::cursor_key::CursorKey;
 use crate::values::event_id::EventId;
 use crate::values::log_size::LogSize;
 use crate::values::position::Position;
-
-/// The number of records returned to a tail at a time.
-const BATCH: usize = 256;
 
 /// The records of a log in this process, with its tails, its idempotency keys, and the rooms of the
 /// position before the oldest record. Cheap to clone.
@@ -32,98 +26,17 @@ const BATCH: usize = 256;
 #[derive(Clone, Debug)]
 pub struct MemoryLog(Arc<Shared>);
 
-/// A record of a log, and what the log keeps of it.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Kept {
-    /// The record's id.
-    pub id: EventId,
-    /// The record.
-    pub record: Stored,
-    /// The number of bytes that it counts for.
-    pub size: usize,
-    /// The time at which it was appended.
-    pub since: Instant,
-}
-
-#[derive(Debug)]
-struct Shared {
-    log: Mutex<Log>,
-    /// Notified when records were appended, for the tails.
-    appended: Notify,
-    /// Notified when a tail has read records, for the appends that wait for it.
-    read: Notify,
-}
-
-#[derive(Debug)]
-struct Log {
-    bounds: LogBounds,
-    epoch: Epoch,
-    key: CursorKey,
-    /// The position before the oldest entry.
-    start: Position,
-    entries: VecDeque<Kept>,
-    bytes: usize,
-    keys: Keys,
-    /// The rooms as of `start`.
-    rooms: RoomTable,
-    /// The position that each tail has read, by the tail's number.
-    tails: HashMap<u64, Position>,
-    next_tail: u64,
-}
-
-impl Kept {
-    /// Creates the entry of a record that is appended now.
-    #[must_use]
-    pub fn new(id: EventId, record: impl Into<Stored>, size: usize, since: Instant) -> Self {
-        Self { id, record: record.into(), size, since }
-    }
-
-    fn of(record: &Arc<Record>) -> Self {
-        Self::new(record.id(), Arc::clone(record), record.size(), Instant::now())
-    }
-}
-
 impl MemoryLog {
     /// Creates the log of this state, with these rooms as of its start, and without records: the
     /// state's `last` does not count.
     #[must_use]
     pub fn new(bounds: LogBounds, state: &LogState, rooms: RoomTable) -> Self {
-        Self::of(Log {
-            bounds,
-            epoch: state.epoch,
-            key: state.key.clone(),
-            start: state.start,
-            entries: VecDeque::new(),
-            bytes: 0,
-            keys: Keys::new(bounds.keys.max(1)),
-            rooms,
-            tails: HashMap::new(),
-            next_tail: 0,
-        })
-    }
-
-    fn of(log: Log) -> Self {
-        Self(Arc::new(Shared { log: Mutex::new(log), appended: Notify::new(), read: Notify::new() }))
+        Self(Shared::of(Log::new(bounds, state, rooms)))
     }
 
     /// Creates another log with the records of this one up to a position.
     pub(super) fn copy_up_to(&self, last: Position) -> Self {
-        let log = self.0.log();
-        let kept = last.get().saturating_sub(log.start.get()) as usize;
-        let entries: VecDeque<_> = log.entries.iter().take(kept).cloned().collect();
-        Self::of(Log {
-            bounds: log.bounds,
-            epoch: log.epoch,
-            key: log.key.clone(),
-            start: log.start,
-            bytes: entries.iter().map(|entry| entry.size).sum(),
-            entries,
-            keys: log.keys.copy_up_to(last),
-            rooms: log.rooms.clone(),
-            tails: HashMap::new(),
-            next_tail: 0,
-        })
+        Self(Shared::of(self.0.log().copy_up_to(last)))
     }
 
     /// Changes the bounds; they hold from the next append on.
@@ -152,7 +65,7 @@ impl MemoryLog {
     /// old; `false` if the slowest tail still needs what would have to go. `changed` gets each user
     /// whose rooms, as of the log's start, may have changed.
     pub fn reserve(&self, records: usize, bytes: usize, mut changed: impl FnMut(&str)) -> bool {
-        self.0.log().make_room(records, bytes, &mut changed)
+        self.0.log().reserve(records, bytes, &mut changed)
     }
 
     /// Appends a record for which there is room, and whose key is not known. Wakes no tail.
@@ -167,7 +80,7 @@ impl MemoryLog {
             return Some(answer);
         }
         let kept = Kept::of(record);
-        if !log.make_room(1, kept.size, &mut |_| ()) {
+        if !log.make_room(1, kept.size, &mut |_| (), &mut drop) {
             return None;
         }
         Some(Ok(log.push(kept, key)))
@@ -283,144 +196,5 @@ impl MemoryLog {
             }
         }
         rooms
-    }
-}
-
-impl Shared {
-    fn log(&self) -> MutexGuard<'_, Log> {
-        self.log.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Log {
-    fn last(&self) -> Position {
-        Position::new(self.start.get() + self.entries.len() as u64)
-    }
-
-    fn state(&self) -> LogState {
-        LogState { epoch: self.epoch, last: self.last(), start: self.start, key: self.key.clone() }
-    }
-
-    fn after(&self, position: Position, most: usize) -> Vec<Entry> {
-        let skip = position.get().saturating_sub(self.start.get()) as usize;
-        let first = self.start.get() + skip as u64 + 1;
-        let entries = self.entries.iter().skip(skip).take(most);
-        entries
-            .enumerate()
-            .map(|(i, kept)| Entry {
-                position: Position::new(first + i as u64),
-                id: kept.id,
-                record: kept.record.clone(),
-            })
-            .collect()
-    }
-
-    /// Returns whether the record with this id is missing from its position, and was not just
-    /// dropped as the oldest.
-    fn has_lost(&self, position: Position, id: EventId) -> bool {
-        let at = position.get().checked_sub(self.start.get() + 1);
-        match at.map(|at| self.entries.get(at as usize)) {
-            Some(found) => found.is_none_or(|found| found.id != id),
-            None => false,
-        }
-    }
-
-    fn begin(&mut self, state: &LogState) {
-        (self.epoch, self.key) = (state.epoch, state.key.clone());
-        self.keys.clear();
-        self.rooms.clear();
-    }
-
-    fn repeat(&mut self, epoch: Epoch, key: Option<&RepeatKey>, now: Instant) -> Option<AppendResult> {
-        if self.epoch != epoch {
-            return Some(Err(AppendError::Epoch));
-        }
-        self.keys.repeat(key?, now)
-    }
-
-    fn push(&mut self, kept: Kept, key: Option<&RepeatKey>) -> Appended {
-        let (id, since) = (kept.id, kept.since);
-        self.bytes += kept.size;
-        self.entries.push_back(kept);
-        let position = self.last();
-        if let Some(key) = key {
-            self.keys.remember(key, position, id, since);
-        }
-        Appended::new(position, id)
-    }
-
-    /// Makes room for records of these bytes, unless a tail still needs the oldest; returns whether
-    /// there is room.
-    fn make_room(&mut self, records: usize, bytes: usize, changed: &mut dyn FnMut(&str)) -> bool {
-        let now = self.bounds.age.map(|_| Instant::now());
-        while let Some(oldest) = self.entries.front() {
-            let is_full = self.entries.len() + records > self.bounds.records.max(records)
-                || self.bytes + bytes > self.bounds.bytes.max(bytes);
-            let is_old = || {
-                let age = now.zip(self.bounds.age);
-                self.entries.len() + records > 1
-                    && age.is_some_and(|(now, age)| now.saturating_duration_since(oldest.since) > age)
-            };
-            if !is_full && !is_old() {
-                break;
-            }
-            let position = self.start.next();
-            if self.tails.values().any(|read| *read < position) {
-                return !is_full;
-            }
-            self.bytes -= oldest.size;
-            if let Ok(record) = oldest.record.decode()
-                && let Some(user) = self.rooms.apply(position, &record)
-            {
-                changed(user);
-            }
-            self.entries.pop_front();
-            self.start = position;
-        }
-        true
-    }
-}
-
-/// A tail's position in the log; dropping it stops it from holding records back.
-struct TailGuard {
-    shared: Arc<Shared>,
-    number: u64,
-}
-
-impl TailGuard {
-    fn new(shared: Arc<Shared>, after: Position) -> Self {
-        let mut log = shared.log();
-        let number = log.next_tail;
-        log.next_tail += 1;
-        let after = after.max(log.start);
-        log.tails.insert(number, after);
-        drop(log);
-        Self { shared, number }
-    }
-
-    /// Returns the next batch; the previous batch counts as read.
-    async fn next(&mut self) -> Vec<Entry> {
-        loop {
-            let appended = self.shared.appended.notified();
-            {
-                let mut log = self.shared.log();
-                let read = log.tails.get(&self.number).copied().unwrap_or(log.start);
-                let entries = log.after(read, BATCH);
-                if let Some(last) = entries.last() {
-                    log.tails.insert(self.number, last.position);
-                    drop(log);
-                    self.shared.read.notify_waiters();
-                    return entries;
-                }
-            }
-            appended.await;
-        }
-    }
-}
-
-impl Drop for TailGuard {
-    fn drop(&mut self) {
-        self.shared.log().tails.remove(&self.number);
-        self.shared.read.notify_waiters();
     }
 }

@@ -25,7 +25,7 @@ fn check_records(data: &[u8]) {
     };
     let mut again = Vec::new();
     for (id, at, content) in &read {
-        add(&mut again, *at, *id, content.bytes());
+        add(&mut again, *at, *id, content);
     }
     let read_again = records(&again).expect("what was written is read");
     assert_eq!(read_again.len(), read.len());
