@@ -29,8 +29,6 @@ pub(crate) struct Records {
     table_bytes: u64,
     /// The bytes that were written since tables were dropped.
     written: Cell<u64>,
-    /// The bytes that were written since the last [`Records::flush`].
-    in_memory: Cell<u64>,
     /// The log's start as of which tables were dropped, and when that was.
     dropped: Cell<(Position, Instant)>,
 }
@@ -41,7 +39,8 @@ impl Records {
         let options = || {
             // No filter: a record is looked for by its position after a failed write only.
             KeyspaceCreateOptions::default()
-                .max_memtable_size(table_bytes)
+                // Before that [`Records::flush`] is called.
+                .max_memtable_size(2 * table_bytes)
                 .filter_policy(FilterPolicy::disabled())
                 .data_block_size_policy(BlockSizePolicy::all(BLOCK_BYTES))
         };
@@ -49,7 +48,6 @@ impl Records {
             keyspace: database.keyspace("records", options)?,
             table_bytes,
             written: Cell::default(),
-            in_memory: Cell::default(),
             dropped: Cell::new((Position::START, Instant::now())),
         })
     }
@@ -96,9 +94,7 @@ impl Records {
 
     /// Adds records to a change, the last of which has this position.
     pub(crate) fn insert(&self, batch: &mut OwnedWriteBatch, last: Position, records: Vec<u8>) {
-        for counter in [&self.written, &self.in_memory] {
-            counter.set(counter.get() + records.len() as u64);
-        }
+        self.written.set(self.written.get() + records.len() as u64);
         batch.insert(&self.keyspace, last.get().to_be_bytes(), records);
     }
 
@@ -107,16 +103,14 @@ impl Records {
         self.keyspace.tree.sealed_memtable_count()
     }
 
-    /// Returns whether enough records for a table are in memory only.
-    pub(crate) fn fill_table(&self) -> bool {
-        self.in_memory.get() >= self.table_bytes
+    /// Returns whether the records that are in no table yet fill one.
+    pub(crate) fn fills_table(&self) -> bool {
+        self.keyspace.tree.active_memtable().size() >= self.table_bytes
     }
 
-    /// Has the records that are in memory only written into a table. The database does so by
-    /// itself, but when its thread comes to it: at a high rate far too late.
+    /// Has the records that are in no table yet written into one.
     pub(crate) fn flush(&self) -> Result<(), DiskError> {
         self.keyspace.rotate_memtable()?;
-        self.in_memory.set(0);
         Ok(())
     }
 

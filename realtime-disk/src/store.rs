@@ -1,10 +1,9 @@
 //! The store: records, idempotency keys, rooms and the log's life in one embedded database.
 
-use std::cell::Cell;
 use std::path::Path;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode};
+use fjall::{AbstractTree, Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode};
 use realtime_core::EventId;
 use realtime_core::spi::{
     CursorKey, Epoch, LogState, Position, RepeatKey, Revocation, RevocationTable, RoomTable, Stored, UserRooms,
@@ -23,11 +22,9 @@ const FORMAT: u32 = 2;
 const OLDEST_FORMAT: u32 = 1;
 /// The size of the journals at which they are written into tables; the least that is possible.
 const JOURNAL_BYTES: u64 = 64 * 1024 * 1024;
-/// The most tables of records that are not written yet; how long an append waits while there are more, and how
-/// long until it looks again.
+/// The most tables of records that are not written yet: fewer than those at which the database
+/// itself blocks a change.
 const MOST_UNWRITTEN: usize = 2;
-const FLUSH_WAIT: Duration = Duration::from_secs(1);
-const FLUSH_PAUSE: Duration = Duration::from_millis(1);
 /// The size in memory at which what is beside the records is written into a table.
 const MEMTABLE_BYTES: u64 = 16 * 1024 * 1024;
 /// The bytes of records after which no further one is stored together with them.
@@ -42,8 +39,6 @@ pub(crate) struct Store {
     revoked: Keyspace,
     life: Keyspace,
     tip: TipFile,
-    /// The number of journals when what they hold was last sent to tables.
-    journals: Cell<usize>,
 }
 
 /// The content of a store that was opened.
@@ -111,7 +106,7 @@ impl Store {
     pub(crate) fn reopen(directory: &Path, table_bytes: u64) -> Result<Self, DiskError> {
         let builder = Database::builder(directory.join("store"));
         let database = builder.max_journaling_size(JOURNAL_BYTES).worker_threads(1).open()?;
-        let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
+        let options = || KeyspaceCreateOptions::default().max_memtable_size(2 * MEMTABLE_BYTES);
         Ok(Self {
             records: Records::open(&database, table_bytes)?,
             keys: database.keyspace("keys", options)?,
@@ -119,7 +114,6 @@ impl Store {
             revoked: database.keyspace("revoked", options)?,
             life: database.keyspace("life", options)?,
             tip: TipFile::open(directory)?,
-            journals: Cell::new(1),
             database,
         })
     }
@@ -261,24 +255,29 @@ impl Store {
         self.records.drop_up_to(start)
     }
 
-    /// Has tables written in time, and waits while they are too far behind: the database would go
-    /// on, with ever larger journals. One that is full is deleted once all of its content is in
-    /// tables.
-    pub(crate) fn keep_up(&self) -> Result<(), DiskError> {
-        let journals = self.database.journal_count();
-        if journals > self.journals.replace(journals) {
-            for keyspace in [&self.keys, &self.rooms, &self.revoked, &self.life] {
+    /// Has what fills a table written into one; `false` while too many of them are not written yet,
+    /// during which nothing should be appended.
+    ///
+    /// The database would have tables written by itself, but late, and its journals have no bound
+    /// until then. A journal is deleted once all of its content is in tables.
+    pub(crate) fn keep_up(&self) -> Result<bool, DiskError> {
+        if self.records.unwritten_tables() > MOST_UNWRITTEN {
+            // An error, if the thread that writes tables has failed.
+            self.database.persist(PersistMode::Buffer)?;
+            return Ok(false);
+        }
+        let has_old_journals = self.database.journal_count() > 1;
+        let fills_table = self.records.fills_table();
+        if fills_table {
+            self.records.flush()?;
+        }
+        for keyspace in [&self.keys, &self.rooms, &self.revoked, &self.life] {
+            let is_full = keyspace.tree.active_memtable().size() >= MEMTABLE_BYTES;
+            if is_full || fills_table && has_old_journals {
                 keyspace.rotate_memtable()?;
             }
-            self.records.flush()?;
-        } else if self.records.fill_table() {
-            self.records.flush()?;
         }
-        let begun = Instant::now();
-        while self.records.unwritten_tables() > MOST_UNWRITTEN && begun.elapsed() < FLUSH_WAIT {
-            std::thread::sleep(FLUSH_PAUSE);
-        }
-        Ok(())
+        Ok(true)
     }
 
     /// Syncs what was written to the disk.

@@ -23,8 +23,8 @@ use crate::store::{Change, Store};
 
 /// The interval at which old records are dropped while nothing is appended.
 const SWEEP: Duration = Duration::from_secs(1);
-/// The pause before the slowest tail is looked at again.
-const TAIL_PAUSE: Duration = Duration::from_millis(1);
+/// The pause before the slowest tail, or a table that is written, is looked at again.
+const PAUSE: Duration = Duration::from_millis(1);
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LAST_RETRY: Duration = Duration::from_secs(2);
 
@@ -176,7 +176,7 @@ impl Writer {
                 let _ = answer.send(Err(AppendError::Refused(DiskError::Closed.into())));
                 return;
             }
-            std::thread::sleep(TAIL_PAUSE);
+            std::thread::sleep(PAUSE);
         }
         group.bytes += size;
         if let Some(key) = key {
@@ -308,11 +308,16 @@ impl Writer {
         }
     }
 
-    /// Gives the space of old journals and records back, when there is enough of it.
+    /// Gives the space of old journals and records back, when there is enough of it; waits while
+    /// tables are behind.
     fn drop_old(&mut self) {
-        let tidy = |store: &Store| store.keep_up().and_then(|()| store.drop_old(self.start));
-        if let Some(Err(error)) = self.store.as_ref().map(tidy) {
-            self.fail(&error);
+        while let Some(store) = &self.store {
+            match store.keep_up().and_then(|kept_up| store.drop_old(self.start).map(|()| kept_up)) {
+                Ok(false) if !self.status.closed.load(Ordering::Acquire) => std::thread::sleep(PAUSE),
+                Ok(_) => return,
+                Err(error) => self.fail(&error),
+            }
+            self.sync_if_due();
         }
     }
 

@@ -178,7 +178,7 @@ impl Protocols {
                 Ok(Ok(version)) => version,
                 Ok(Err(error)) => return tracing::trace!(peer = %wire.peer(), %error, "connection ended before a request"),
                 Err(_) => {
-                    wire.count(Ended::HeaderTimeout);
+                    wire.count(Ended::NoRequest);
                     return tracing::debug!(peer = %wire.peer(), "closing a connection that sent no request in time");
                 }
             },

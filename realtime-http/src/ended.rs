@@ -10,6 +10,7 @@ pub(crate) enum Ended {
     ConnectionLimit,
     HeaderTimeout,
     IdleLimit,
+    NoRequest,
     PendingLimit,
     #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "there are no handshakes without TLS"))]
     TlsLimit,
@@ -19,11 +20,12 @@ pub(crate) enum Ended {
 }
 
 /// The reasons by name, in the order of [`Ended`].
-const NAMES: [&str; 8] = [
+const NAMES: [&str; 9] = [
     "body_timeout",
     "connection_limit",
     "header_timeout",
     "idle_limit",
+    "no_request",
     "pending_limit",
     "tls_limit",
     "tls_timeout",
@@ -66,7 +68,8 @@ pub struct ListenerStats {
     pub delayed: u64,
     /// The number of connections that the listener ended, and of request bodies that it did not
     /// wait for, by reason: `body_timeout`, `connection_limit`, `header_timeout`, `idle_limit`,
-    /// `pending_limit`, `tls_limit`, `tls_timeout`, `write_stall`. Each is there from the start.
+    /// `no_request` (nothing was sent within the time for headers), `pending_limit`, `tls_limit`,
+    /// `tls_timeout`, `write_stall`. Each is there from the start.
     pub ended: BTreeMap<&'static str, u64>,
 }
 

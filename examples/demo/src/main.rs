@@ -38,8 +38,14 @@ const HTTP1_BUFFER: usize = 16 * 1024;
 /// The time for plain requests once all connections have been closed.
 const LAST: Duration = Duration::from_secs(1);
 
+fn main() -> ExitCode {
+    // Before there are other threads.
+    memory::return_at_once();
+    serve_demo()
+}
+
 #[tokio::main]
-async fn main() -> ExitCode {
+async fn serve_demo() -> ExitCode {
     match run().await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -92,7 +98,6 @@ async fn run() -> Result<(), Box<dyn Error>> {
         TcpListener::bind(args.listen).await.map_err(|error| format!("cannot listen on {}: {error}", args.listen))?;
     let scheme = if tls.is_some() { "https" } else { "http" };
     println!("listening on {scheme}://{}", listener.local_addr()?);
-    tokio::spawn(memory::return_freed());
     let stop = CancellationToken::new();
     tokio::spawn(stop_on_signal(service.clone(), args.drain(), stop.clone()));
     let mut server = serve(listener, app)

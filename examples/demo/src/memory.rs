@@ -1,27 +1,35 @@
 //! The allocator, and the memory that it returns to the system.
 
-use std::hint::black_box;
-use std::time::Duration;
+use std::env;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 
 use mimalloc::MiMalloc;
-use tokio::time::sleep;
 
 /// Returns memory to the system after a burst, which glibc's allocator hardly does.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
-/// More than the pieces of 32 MiB in which mimalloc manages memory: an allocation of its own.
-const LARGE: usize = 40 * 1024 * 1024;
-const INTERVAL: Duration = Duration::from_secs(10);
+/// The variable that says after how many milliseconds mimalloc returns what was freed. It looks for
+/// that only when more is freed nearby: with its default of 10, half as much memory again stays
+/// after a burst for as long as the server has little to do.
+const PURGE_DELAY: &str = "MIMALLOC_PURGE_DELAY";
 
-/// Has the allocator return what was freed a while ago.
+/// Has the allocator return memory as soon as it is freed, unless the environment says otherwise.
 ///
-/// It does so when a large piece is freed, and looks only then: without this, up to 32 MiB that a
-/// burst left would stay for as long as the server has little to do. The memory is never written,
-/// so the system does not provide it.
-pub(crate) async fn return_freed() {
-    loop {
-        sleep(INTERVAL).await;
-        drop(black_box(Vec::<u8>::with_capacity(LARGE)));
+/// It reads its options before `main`, so that the process replaces itself with one of this
+/// environment. Where that fails, it goes on as it is.
+pub(crate) fn return_at_once() {
+    if env::var_os(PURGE_DELAY).is_some() {
+        return;
+    }
+    if let Ok(program) = env::current_exe() {
+        let mut arguments = env::args_os();
+        let mut command = Command::new(program);
+        arguments.next().into_iter().for_each(|name| {
+            command.arg0(name);
+        });
+        let error = command.args(arguments).env(PURGE_DELAY, "0").exec();
+        eprintln!("the allocator keeps its settings: {error}");
     }
 }

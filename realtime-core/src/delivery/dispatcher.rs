@@ -282,7 +282,7 @@ impl<C: Codec> Dispatcher<C> {
         self.counters.rejected(error.code());
     }
 
-    /// Counts a fault of a client that has no connection, by the code of the error that it is sent,
+    /// Counts a fault for which the session of a client without a connection is ended, by its code,
     /// among [`Stats::rejected`](crate::Stats::rejected).
     pub fn count_fault(&self, code: &'static str) {
         self.counters.rejected(code);

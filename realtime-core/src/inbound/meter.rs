@@ -243,7 +243,7 @@ impl Meter {
 }
 
 impl State {
-    /// Returns the kind of what exceeded a rate: what was read last.
+    /// Returns the kind by which a hold that begins now is counted.
     fn kind(&self) -> InboundKind {
         self.kind.unwrap_or(InboundKind::Event)
     }

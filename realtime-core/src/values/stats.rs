@@ -64,8 +64,8 @@ pub struct Stats {
     pub throttled: u64,
     /// The number of times that reading was held back because a tenant was over its rate.
     pub throttled_by_tenant: u64,
-    /// The number of times in `throttled`, by the kind of what exceeded the rate: `control`,
-    /// `event` or `fragment`.
+    /// The number of times in `throttled`, by the kind of what was read last: `control`, `event` or
+    /// `fragment`.
     pub throttled_kinds: BTreeMap<String, u64>,
     /// The number of times in `throttled_by_tenant`, by the same kinds.
     pub throttled_by_tenant_kinds: BTreeMap<String, u64>,
@@ -81,12 +81,14 @@ pub struct Stats {
     pub panics: u64,
     /// The number of authenticators and room policies that did not answer in time.
     pub overdue: u64,
-    /// The number of messages from clients that were answered with an error, by its code.
+    /// The number of messages from clients that were answered with an error, by its code, and of
+    /// faults that ended a session without a connection.
     pub rejected: BTreeMap<String, u64>,
     /// The number of times that a handler, or the client by `subscribe` or `join`, had a connection
     /// enter a room in which it was not.
     pub rooms_entered: u64,
-    /// The number of times that a handler, or the client, had a connection leave a room.
+    /// The number of times that a handler, or the client, had a connection leave a room; the end of
+    /// a connection does not count.
     pub rooms_left: u64,
     /// The number of connections rejected, and of refreshes that came by a request of their own, by
     /// reason.

@@ -12,7 +12,8 @@ use crate::values::counted::Counted;
 pub enum InboundKind {
     /// A control frame that was not asked for: a ping, or a pong without a ping.
     Control,
-    /// An event, an answer, or what was rejected as one.
+    /// An event, an answer, what was rejected as one, and whatever else a transport counts as a
+    /// message.
     Event,
     /// A small fragment of a WebSocket message (RFC 6455 §5.4).
     Fragment,
@@ -45,7 +46,7 @@ pub(crate) struct Throttles {
     closed: AtomicU64,
 }
 
-/// Counts by kind of what exceeded the rate.
+/// Counts by kind of what was read last.
 type Kinds = [AtomicU64; InboundKind::ALL.len()];
 
 /// Whose rate holds a connection back.
@@ -69,7 +70,7 @@ impl Throttles {
         Counted::new(&self.held)
     }
 
-    /// Returns how often connections were held back, by the kind of what exceeded the rate.
+    /// Returns how often connections were held back, by the kind of what was read last.
     pub(crate) fn kinds(&self, by: By) -> BTreeMap<String, u64> {
         let counts = self.of(by).iter().map(|count| count.load(Ordering::Relaxed));
         InboundKind::ALL.into_iter().map(|kind| kind.name().to_owned()).zip(counts).collect()

@@ -111,7 +111,7 @@ fn inbound(writer: &mut Writer<'_>, stats: &Stats) {
     for (by, kinds) in [("connection", &stats.throttled_kinds), ("tenant", &stats.throttled_by_tenant_kinds)] {
         writer.labelled("by", by).counters(
             "realtime_inbound_throttled_total",
-            "Times that reading from a client was held back, by whose rate and by what exceeded it.",
+            "Times that reading from a client was held back, by whose rate and by what was read last.",
             "kind",
             kinds.iter().map(|(kind, count)| (kind.as_str(), *count)),
         );

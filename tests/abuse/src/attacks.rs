@@ -36,9 +36,9 @@ const BURST: Duration = Duration::from_secs(4);
 #[rustfmt::skip]
 pub(crate) fn all() -> Vec<Attack> {
     vec![
-        attack("slow-headers", &[(ENDED, "header_timeout"), (ENDED, "pending_limit")], HEADERS, 2_000, |a, n| Box::pin(requests::slow_headers(a, n))),
+        attack("slow-headers", &[(ENDED, "header_timeout")], HEADERS, 2_000, |a, n| Box::pin(requests::slow_headers(a, n))),
         attack("slow-bodies", &[(ENDED, "body_timeout")], STALL, 500, |a, n| Box::pin(requests::slow_bodies(a, n))),
-        attack("idle-sockets", &[(ENDED, "header_timeout"), (ENDED, "pending_limit")], HEADERS, 5_000, |a, n| Box::pin(requests::idle_sockets(a, n))),
+        attack("idle-sockets", &[(ENDED, "no_request"), (ENDED, "pending_limit")], HEADERS, 5_000, |a, n| Box::pin(requests::idle_sockets(a, n))),
         attack("connection-flood", &[("realtime_listener_delayed_total", "")], USUAL, 50, |a, n| Box::pin(requests::connection_flood(a, n))),
         attack("handshake-flood", &[(REFUSED, "handshake_rate")], BURST, 50, |a, n| Box::pin(requests::handshake_flood(a, n))),
         attack("user-flood", &[(REFUSED, "user_limit")], USUAL, 50, |a, n| Box::pin(requests::user_flood(a, n))),

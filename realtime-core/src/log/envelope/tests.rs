@@ -130,6 +130,19 @@ fn every_body_survives_its_bytes() {
 }
 
 #[test]
+fn record_is_written_behind_other_bytes_and_keeps_none() {
+    for record in all() {
+        let mut bytes = b"before".to_vec();
+        record.write_to(&mut bytes);
+        assert!(record.encoded.get().is_none());
+        assert_eq!(bytes, [b"before", &**record.bytes()].concat());
+        bytes.clear();
+        record.write_to(&mut bytes);
+        assert_eq!(bytes, **record.bytes(), "with bytes that are kept");
+    }
+}
+
+#[test]
 fn providers_survive_encoding_whether_all_or_named() {
     let mut record = record(Body::Join { member: Member::bare("u"), room: "r".into() });
     record.providers = Providers::ALL;

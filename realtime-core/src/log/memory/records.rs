@@ -228,3 +228,37 @@ impl Log {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Creates a log of 300 records of this size.
+    fn full(size: usize) -> Log {
+        let bounds = LogBounds { records: 300, ..LogBounds::default() };
+        let mut log = Log::new(bounds, &LogState::begin(), RoomTable::default());
+        (0..300).for_each(|_| push(&mut log, size));
+        log
+    }
+
+    fn push(log: &mut Log, size: usize) {
+        assert!(log.reserve(1, size, &mut |_| ()));
+        let id = EventId::random();
+        log.push(Kept::new(id, bytes::Bytes::new(), size, Instant::now()), None);
+    }
+
+    #[test]
+    fn dropped_records_wait_for_a_tail_within_a_bound() {
+        let (small, large) = (MAX_DROPPED.1, MAX_DROPPED.1 + 1);
+        for (size, has_tail, expected) in [(small, true, 200), (large, true, 0), (small, false, 0)] {
+            let mut log = full(size);
+            log.tails.extend(has_tail.then(|| (0, log.last())));
+            (0..200).for_each(|_| push(&mut log, size));
+            assert_eq!(log.dropped.len(), expected, "{size} {has_tail}");
+        }
+        let mut log = full(small);
+        log.tails.insert(0, log.last());
+        (0..300).for_each(|_| push(&mut log, small));
+        assert_eq!(log.dropped.len(), MAX_DROPPED.0);
+    }
+}

@@ -24,7 +24,8 @@ pub(crate) enum Cause {
 
 /// Fault of a client.
 pub(crate) struct Fault {
-    /// The code of the error that the client is sent, and by which the fault is counted.
+    /// The code by which the fault is counted: that of the error that the client is sent, if it is
+    /// sent one.
     pub(crate) code: &'static str,
     /// The setting that decides on it.
     pub(crate) setting: Option<&'static str>,
