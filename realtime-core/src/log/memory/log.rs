@@ -89,7 +89,8 @@ impl MemoryLog {
     /// Appends a record, once the slowest tail is not a whole log behind, and wakes the tails.
     ///
     /// # Errors
-    /// [`AppendError::Epoch`], [`AppendError::KeyReused`].
+    /// [`AppendError::Epoch`](crate::spi::AppendError::Epoch),
+    /// [`AppendError::KeyReused`](crate::spi::AppendError::KeyReused).
     pub async fn append(&self, epoch: Epoch, record: &Arc<Record>, key: Option<&RepeatKey>) -> AppendResult {
         loop {
             let read = self.0.read.notified();
