@@ -29,6 +29,8 @@ pub(crate) struct Records {
     table_bytes: u64,
     /// The bytes that were written since tables were dropped.
     written: Cell<u64>,
+    /// The bytes that were written since the tables were looked at.
+    unchecked: Cell<u64>,
     /// The log's start as of which tables were dropped, and when that was.
     dropped: Cell<(Position, Instant)>,
 }
@@ -48,6 +50,7 @@ impl Records {
             keyspace: database.keyspace("records", options)?,
             table_bytes,
             written: Cell::default(),
+            unchecked: Cell::new(table_bytes),
             dropped: Cell::new((Position::START, Instant::now())),
         })
     }
@@ -94,8 +97,20 @@ impl Records {
 
     /// Adds records to a change, the last of which has this position.
     pub(crate) fn insert(&self, batch: &mut OwnedWriteBatch, last: Position, records: Vec<u8>) {
-        self.written.set(self.written.get() + records.len() as u64);
+        for counter in [&self.written, &self.unchecked] {
+            counter.set(counter.get() + records.len() as u64);
+        }
         batch.insert(&self.keyspace, last.get().to_be_bytes(), records);
+    }
+
+    /// Returns whether enough was written for a look at the tables, which costs as much as a change.
+    pub(crate) fn is_check_due(&self) -> bool {
+        self.unchecked.get() >= self.table_bytes / 16
+    }
+
+    /// Notes that the tables were looked at.
+    pub(crate) fn note_check(&self) {
+        self.unchecked.set(0);
     }
 
     /// Returns the number of tables that are to be written, the one that is under way included.

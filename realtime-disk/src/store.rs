@@ -261,6 +261,9 @@ impl Store {
     /// The database would have tables written by itself, but late, and its journals have no bound
     /// until then. A journal is deleted once all of its content is in tables.
     pub(crate) fn keep_up(&self) -> Result<bool, DiskError> {
+        if !self.records.is_check_due() {
+            return Ok(true);
+        }
         if self.records.unwritten_tables() > MOST_UNWRITTEN {
             // An error, if the thread that writes tables has failed.
             self.database.persist(PersistMode::Buffer)?;
@@ -277,6 +280,7 @@ impl Store {
                 keyspace.rotate_memtable()?;
             }
         }
+        self.records.note_check();
         Ok(true)
     }
 
