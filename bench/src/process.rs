@@ -1,7 +1,7 @@
 //! The kernel's figures about a process, and its settings for this one. Linux only.
 
 use std::fs;
-use std::io::Read as _;
+use std::io::{self, ErrorKind, Read as _};
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -22,7 +22,11 @@ impl Process {
     pub fn cpu_time(self) -> Result<Duration> {
         let mut nanos = 0;
         for task in fs::read_dir(format!("/proc/{}/task", self.0))? {
-            let stat = fs::read_to_string(task?.path().join("schedstat"))?;
+            let stat = match fs::read_to_string(task?.path().join("schedstat")) {
+                // A thread that has ended since its folder was listed.
+                Err(error) if ended(&error) => continue,
+                stat => stat?,
+            };
             let spent = stat.split_ascii_whitespace().next().ok_or("an empty schedstat")?;
             nanos += spent.parse::<u64>()?;
         }
@@ -75,6 +79,12 @@ pub fn listen_overflows() -> Result<u64> {
     let mut pairs = names.split_ascii_whitespace().zip(values.split_ascii_whitespace());
     let value = pairs.find_map(|(name, value)| (name == "ListenOverflows").then_some(value));
     Ok(value.ok_or("no ListenOverflows in netstat")?.parse()?)
+}
+
+/// Reports whether reading about a thread failed since it has ended: its folder is gone, or it ended
+/// between the opening of the file and the reading.
+fn ended(error: &io::Error) -> bool {
+    error.kind() == ErrorKind::NotFound || error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error())
 }
 
 /// Returns the number after a label at a line's start.
@@ -147,6 +157,29 @@ mod tests {
         let text = "00400000-7ffd [rollup]\nRss:                1234 kB\nPss_Rss: 9 kB\n";
         assert_eq!(field(text, "Rss:"), Some(1234));
         assert_eq!(field(text, "Swap:"), None);
+    }
+
+    #[test]
+    fn threads_that_end_meanwhile_are_left_out() {
+        let this = Process(std::process::id());
+        let end = std::time::Instant::now() + Duration::from_millis(300);
+        let starter = std::thread::spawn(move || {
+            while std::time::Instant::now() < end {
+                std::thread::spawn(|| ()).join().unwrap();
+            }
+        });
+        while std::time::Instant::now() < end {
+            assert!(this.cpu_time().unwrap() > Duration::ZERO);
+        }
+        starter.join().unwrap();
+    }
+
+    #[test]
+    fn processes_that_are_gone_have_no_time() {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let process = Process(child.id());
+        child.wait().unwrap();
+        assert!(process.cpu_time().is_err());
     }
 
     #[test]
