@@ -27,7 +27,7 @@ const LOOK: Duration = Duration::from_millis(10);
 pub struct Broker {
     _child: Child,
     _files: TempDir,
-    /// Its URL.
+    /// The URL of the broker.
     pub url: String,
     /// The process, to be measured.
     pub process: Process,

@@ -32,7 +32,7 @@ pub struct Crowd {
     counts: Arc<Counts>,
 }
 
-/// What all clients have had so far.
+/// The numbers of connections and of received events so far, over all clients.
 #[derive(Debug, Default)]
 struct Counts {
     visits: AtomicUsize,

@@ -3,8 +3,8 @@
 //!
 //! - [`server`]: the server process, ours or a [`peer`], with its control port.
 //! - [`child`]: such a process, started and ended by the program that measures it.
-//! - [`broker`]: a broker's process; [`socketio`]: nodes of the official Socket.IO server; [`pair`]:
-//!   a node that publishes and one that delivers, of ours or of theirs.
+//! - [`broker`]: a broker's process; [`socketio`]: nodes of the official Socket.IO server;
+//!   [`pair`]: a node that publishes and one that delivers, of ours or of theirs.
 //! - [`client`]: raw clients of the three transports; [`swarm`] holds many of them.
 //! - [`crowd`]: many clients that reconnect by themselves; [`relay`]: one port in front of several
 //!   servers; [`closings`]: the distribution of closed connections over time.

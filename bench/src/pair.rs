@@ -135,7 +135,8 @@ impl Pair {
         Ok(Sample { p50, p99, publisher: each(0), receiver: each(1), broker: each(2) })
     }
 
-    /// Returns the CPU time so far of the server that publishes, of the other one, and of the broker.
+    /// Returns the CPU time so far of the server that publishes, of the other one, and of the
+    /// broker.
     fn spent(&self) -> Result<[Duration; 3]> {
         let of = |number: usize| self.servers.get(number).map_or(Ok(Duration::ZERO), |one| one.process.cpu_time());
         Ok([of(0)?, of(1)?, self.broker.cpu_time()?])

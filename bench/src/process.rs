@@ -81,8 +81,8 @@ pub fn listen_overflows() -> Result<u64> {
     Ok(value.ok_or("no ListenOverflows in netstat")?.parse()?)
 }
 
-/// Reports whether reading about a thread failed since it has ended: its folder is gone, or it ended
-/// between the opening of the file and the reading.
+/// Reports whether reading about a thread failed since it has ended: its folder is gone, or it
+/// ended between the opening of the file and the reading.
 fn ended(error: &io::Error) -> bool {
     error.kind() == ErrorKind::NotFound || error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error())
 }

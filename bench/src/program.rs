@@ -29,9 +29,9 @@ pub struct Setup {
     pub seconds: u64,
 }
 
-/// Runs a measuring program, or a server, a relay or another program if the first argument says so. `measure`
-/// receives the processors for its servers (none: all of them) and returns whether every figure is
-/// within its budget.
+/// Runs a measuring program, or a server, a relay or another program if the first argument says so.
+/// `measure` receives the processors for its servers (none: all of them) and returns whether every
+/// figure is within its budget.
 pub fn main<A: Parser, F: Future<Output = Result<bool>>>(
     setup: impl FnOnce(&A) -> Setup,
     measure: impl FnOnce(A, Vec<usize>) -> F,

@@ -1,7 +1,7 @@
 //! The output of a program: tables, what was required and does not hold, and with that its exit
 //! code.
 
-/// What a program has printed: the current table has one name at the left, figures under their
+/// The printed output of a program: the current table has one name at the left, figures under their
 /// titles at the right.
 #[derive(Debug, Default)]
 pub struct Report {

@@ -22,7 +22,7 @@ use support::{Program, within};
 use tokio::net::TcpListener;
 use tokio_tungstenite::tungstenite::Message;
 
-/// What a client's own tracing would say.
+/// The `traceparent` values that a client's own tracing would send.
 const HANDSHAKE: &str = "00-11111111111111111111111111111111-2222222222222222-01";
 const MESSAGE: &str = "00-33333333333333333333333333333333-4444444444444444-01";
 

@@ -53,8 +53,8 @@ macro_rules! delivery_setters {
                 /// Sets how much of the log stays in memory for clients that resume or are slow;
                 /// default 10,000 records, 64 MiB, 5 minutes.
                 with_window(window: $crate::WindowConfig) in delivery;
-                /// Sets how long a connection may make no progress while something waits for it before
-                /// it is reset; default 30 s.
+                /// Sets how long a connection may make no progress while something waits for it
+                /// before it is reset; default 30 s.
                 with_write_stall(write_stall: std::time::Duration) in delivery;
                 /// Sets how long before a connection's credentials end its client gets the event
                 /// `expiring`, so that it can refresh them; default 60 s, zero for never. Where

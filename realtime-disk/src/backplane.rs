@@ -170,8 +170,8 @@ impl Backplane for DiskBackplane {
             self.0.queue(Append { epoch, record, key, answer }).map_err(|error| AppendError::Refused(error.into()))?;
         if is_first {
             let _send = SendOnDrop(&self.0);
-            // The tasks that are ready append meanwhile: one change for all of them, and one wake of
-            // the thread.
+            // The tasks that are ready append meanwhile: one change for all of them, and one wake
+            // of the thread.
             tokio::task::yield_now().await;
         }
         answered.await.unwrap_or_else(|_| Err(AppendError::Unknown(DiskError::Closed.into())))

@@ -1,4 +1,4 @@
-//! How records, keys and times are stored.
+//! The format in which records, keys and times are stored.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

@@ -103,7 +103,8 @@ impl Records {
         batch.insert(&self.keyspace, last.get().to_be_bytes(), records);
     }
 
-    /// Returns whether enough was written for a look at the tables, which costs as much as a change.
+    /// Returns whether enough was written for a look at the tables, which costs as much as a
+    /// change.
     pub(crate) fn is_check_due(&self) -> bool {
         self.unchecked.get() >= self.table_bytes / 16
     }

@@ -1,4 +1,4 @@
-//! What the thread that writes is asked for.
+//! The requests to the thread that writes.
 
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;

@@ -74,8 +74,8 @@ setters! {
         /// network failure, the kernel drops the others' first packets, and they try again after
         /// one second, three, seven.
         with_backlog(backlog: u32);
-        /// Sets how many connections are accepted in a second; default 2,500 for each processor that
-        /// the process may use, `None` for as many as come.
+        /// Sets how many connections are accepted in a second; default 2,500 for each processor
+        /// that the process may use, `None` for as many as come.
         ///
         /// Further ones wait in the backlog, evenly: a flood of connections, or of clients that
         /// reconnect together, does not delay what is sent to connected ones.
@@ -157,12 +157,14 @@ setters! {
         /// Sets how many requests one HTTP/2 connection may have open at a time; default 100. Used
         /// by [`serve`](crate::serve()) only.
         with_http2_max_streams(http2_max_streams: u32);
-        /// Sets how many HTTP/2 connections may be idle: without an open request, after the first one;
-        /// default 16,384. For a further one that which has been idle for longest is reset, with what
-        /// its client has not taken of its last response. Used by [`serve`](crate::serve()) only.
+        /// Sets how many HTTP/2 connections may be idle: without an open request, after the first
+        /// one; default 16,384. For a further one that which has been idle for longest is reset,
+        /// with what its client has not taken of its last response. Used by
+        /// [`serve`](crate::serve()) only.
         ///
-        /// HTTP/1 connections are bounded by [`header_read_timeout`](Self::with_header_read_timeout)
-        /// and by how many are [accepted](Self::with_accepts_per_second) in that time.
+        /// HTTP/1 connections are bounded by
+        /// [`header_read_timeout`](Self::with_header_read_timeout) and by how many are
+        /// [accepted](Self::with_accepts_per_second) in that time.
         with_http2_idle(http2_idle: usize);
         /// Sets how many of them may be of one address, of IPv6 of one /64; default 2,048, which
         /// does not hold for addresses of this host. Used by [`serve`](crate::serve()) only.

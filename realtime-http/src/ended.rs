@@ -1,4 +1,4 @@
-//! What a listener ended by itself, counted by the reason.
+//! The connections and requests that a listener ended by itself, counted by the reason.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

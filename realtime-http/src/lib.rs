@@ -8,8 +8,8 @@
 //! - [`Wire`]: the handle of one such connection, available through [`WireInfo`].
 //! - [`WireConfig`]: the limits of all of them.
 //! - `Tls` (feature `tls`): the certificate of a server, which can be replaced while it runs.
-//! - [`Origins`] and [`TrustedProxies`]: the pages that may connect, and the proxies that may name a
-//!   client's address.
+//! - [`Origins`] and [`TrustedProxies`]: the pages that may connect, and the proxies that may name
+//!   a client's address.
 //! - [`Cors`]: a layer with which these pages may call routes of the application's own.
 //! - [`Rejection`]: an error as the response of an axum handler.
 //! - [`HttpProvider`]: a transport with routes; what only authors of one need is in [`spi`].

@@ -5,7 +5,9 @@ use tokio::signal;
 ///
 /// ```
 /// # async fn run(listener: tokio::net::TcpListener, app: axum::Router) -> std::io::Result<()> {
-/// realtime_http::serve(listener, app).with_graceful_shutdown(realtime_http::shutdown_signal()).await
+/// realtime_http::serve(listener, app)
+///     .with_graceful_shutdown(realtime_http::shutdown_signal())
+///     .await
 /// # }
 /// ```
 pub async fn shutdown_signal() {

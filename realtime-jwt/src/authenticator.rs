@@ -21,15 +21,18 @@ use crate::rotation::Rotation;
 ///
 /// # fn main() -> realtime_core::Result<()> {
 /// let key = JwtKey::from_secret(JwtAlgorithm::Hs256, "32 random bytes, from a variable")?;
-/// let config = JwtConfig::default().with_key(key).with_issuer("https://login.example").with_tenant_claim("org");
+/// let config = JwtConfig::default()
+///     .with_key(key)
+///     .with_issuer("https://login.example")
+///     .with_tenant_claim("org");
 /// let authenticator = JwtAuthenticator::new(config)?; // .authenticator(authenticator)
 /// # drop(authenticator); Ok(()) }
 /// ```
 ///
 /// A refusal has a code for each reason, with the status 401: `token_missing`, `token_malformed`,
-/// `token_unknown_key`, `token_signature`, `token_expired`, `token_not_yet_valid`, `token_audience`,
-/// `token_issuer`, `token_claims`; with 503 and `Retry-After`: `keys_unavailable`. Nothing of a token
-/// is in a refusal or in the log.
+/// `token_unknown_key`, `token_signature`, `token_expired`, `token_not_yet_valid`,
+/// `token_audience`, `token_issuer`, `token_claims`; with 503 and `Retry-After`:
+/// `keys_unavailable`. Nothing of a token is in a refusal or in the log.
 #[derive(Debug)]
 pub struct JwtAuthenticator {
     config: JwtConfig,

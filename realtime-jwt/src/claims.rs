@@ -15,7 +15,8 @@ use serde_json::{Map, Value};
 /// use realtime_jwt::JwtClaims;
 ///
 /// async fn publish(cx: Context, _text: String) -> Result<(), HandlerError> {
-///     let role: Option<String> = cx.identity().claims::<JwtClaims>().and_then(|claims| claims.get("role"));
+///     let role: Option<String> =
+///         cx.identity().claims::<JwtClaims>().and_then(|claims| claims.get("role"));
 ///     if role.as_deref() != Some("editor") {
 ///         return Err(HandlerError::new("forbidden", "only editors publish"));
 ///     }

@@ -117,18 +117,18 @@ impl JwtConfig {
         self
     }
 
-    /// Sets the claim with the rooms that a connection is in from its start: a list of names, or one
-    /// name; a token without it names none ([`Identity::with_rooms`]). By default none are.
+    /// Sets the claim with the rooms that a connection is in from its start: a list of names, or
+    /// one name; a token without it names none ([`Identity::with_rooms`]). By default none are.
     #[must_use]
     pub fn with_rooms_claim(mut self, claim: impl Into<String>) -> Self {
         self.rooms_claim = Some(claim.into());
         self
     }
 
-    /// Makes the identity by a function of the verified claims, in the place of the claims for user,
-    /// tenant and rooms, and of [`JwtClaims`] in the identity. The connection ends at the token's
-    /// `exp`, or at the identity's own expiry if that is earlier; `jti` is the token's id unless the
-    /// identity has one.
+    /// Makes the identity by a function of the verified claims, in the place of the claims for
+    /// user, tenant and rooms, and of [`JwtClaims`] in the identity. The connection ends at the
+    /// token's `exp`, or at the identity's own expiry if that is earlier; `jti` is the token's id
+    /// unless the identity has one.
     ///
     /// ```
     /// use realtime_core::{Identity, Refusal};

@@ -98,7 +98,8 @@ impl JwtKey {
         same_id && self.algorithms.contains(&algorithm)
     }
 
-    /// Verifies the signature of a token, by one of the key's algorithms; returns its claims as JSON.
+    /// Verifies the signature of a token, by one of the key's algorithms; returns its claims as
+    /// JSON.
     pub(crate) fn verify(
         &self,
         algorithm: JwtAlgorithm,

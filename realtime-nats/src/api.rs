@@ -201,8 +201,8 @@ pub(crate) async fn message(requests: &impl Requests, stream: &str, sequence: u6
 
 /// Returns the last message with a subject, if there is one.
 ///
-/// Not while the stream may just be created: a server of version 2.9.10 then ends with a nil pointer
-/// (in `jsMsgGetRequest`).
+/// Not while the stream may just be created: a server of version 2.9.10 then ends with a nil
+/// pointer (in `jsMsgGetRequest`).
 pub(crate) async fn last(requests: &impl Requests, stream: &str, subject: &str) -> Result<Option<Found>, Fault> {
     find(requests, stream, json!({ "last_by_subj": subject })).await
 }
@@ -221,8 +221,8 @@ pub(crate) async fn last_of_new(requests: &impl Requests, stream: &str, subject:
 /// before either.
 pub(crate) async fn until_complete(requests: &impl Requests, stream: &str, subject: &str) -> Result<(), Fault> {
     if info(requests, stream).await?.state.messages == 0 {
-        // What answers this is the last part of a stream. In a cluster it can be any of its servers,
-        // so that nothing is read in this way.
+        // What answers this is the last part of a stream. In a cluster it can be any of its
+        // servers, so that nothing is read in this way.
         let request = json!({ "last_by_subj": subject }).to_string();
         requests.request(Request::new(&format!("$JS.API.DIRECT.GET.{stream}"), request)).await?;
     }

@@ -20,7 +20,7 @@ pub struct NatsConfig {
     pub(crate) client_certificate: Option<(PathBuf, PathBuf)>,
 }
 
-/// What a node shows to a server that asks who it is.
+/// The credentials that a node presents to a server that asks who it is.
 #[derive(Clone, Default)]
 pub(crate) enum Credentials {
     /// Nothing, or what the URL has.

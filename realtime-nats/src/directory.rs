@@ -39,7 +39,7 @@ pub struct NatsDirectory(Arc<Handle>);
 struct Handle {
     store: Arc<Store>,
     watched: Arc<Watched>,
-    /// What this process keeps of its own nodes. Held during an update: they are sequential.
+    /// The entries of this process's own nodes. Locked during an update: updates are sequential.
     own: Mutex<HashMap<NodeId, Own>>,
     watching: JoinHandle<()>,
 }

@@ -16,7 +16,8 @@ use crate::record;
 use crate::store::Store;
 use crate::streams::{LAST_KEYS_AGE, ensure, extend_age};
 
-/// How often, and how long, a key is read again whose first record is just being appended.
+/// The most reads of a key whose first record is just being appended, and the pause between two of
+/// them.
 const LOOKS: (u32, Duration) = (8, Duration::from_millis(25));
 
 /// The keys of a life, for one append.
@@ -40,7 +41,7 @@ pub(crate) struct KeyEntry {
     position: Option<u64>,
 }
 
-/// What an append finds for its key.
+/// The state in which an append finds its key.
 pub(crate) enum Claim {
     /// A key that is new, and now this record's.
     Ours { entry: KeyEntry, revision: u64 },

@@ -29,7 +29,7 @@ pub(crate) struct Life {
     pub(crate) extent: Extent,
 }
 
-/// What is known of the extent of a life's log: the log may be further.
+/// The known extent of a life's log: the log itself may be further.
 #[derive(Debug, Default)]
 pub(crate) struct Extent {
     last: AtomicU64,
@@ -75,7 +75,7 @@ struct StoredLife {
     key: String,
 }
 
-/// What is stored in place of a life.
+/// The content of the place where the current life is stored.
 pub(crate) enum Known {
     Life(Life),
     /// Nothing, or something that cannot be read, at this revision.
@@ -127,7 +127,7 @@ impl Life {
     }
 }
 
-/// What another life takes the place of.
+/// The stored content that another life replaces.
 #[derive(Clone, Copy)]
 pub(crate) enum Old<'a> {
     Life(&'a Life),

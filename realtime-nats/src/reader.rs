@@ -57,7 +57,7 @@ pub(crate) struct Reader {
     has_ended: bool,
 }
 
-/// What has arrived.
+/// The messages that have arrived, or the end of their pull.
 enum Step {
     Messages(Vec<Read>),
     /// The end of a pull.

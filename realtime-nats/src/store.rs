@@ -1,4 +1,5 @@
-//! What the parts of a log in NATS share: the connections, the names, and the life that is known.
+//! The state that the parts of a log in NATS share: the connections, the names, and the life that
+//! is known.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

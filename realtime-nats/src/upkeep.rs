@@ -1,4 +1,4 @@
-//! What each node does from time to time: it drops old records, and completes users' rooms first.
+//! The periodic work of each node: it drops old records, and completes users' rooms first.
 
 use std::sync::Weak;
 use std::time::Duration;

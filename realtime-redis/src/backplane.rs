@@ -39,9 +39,9 @@ const PROBES_KEPT: usize = 16;
 /// one log.
 ///
 /// `Ok` means that the primary has the record. What is lost with a failure of the primary is up to
-/// its own settings: with `appendfsync always` nothing. With `everysec` up to two seconds, also when
-/// only its process is killed: Redis holds its writes back while a sync is under way. A log that has
-/// lost records begins a new epoch, so that no client resumes from a record that is gone.
+/// its own settings: with `appendfsync always` nothing. With `everysec` up to two seconds, also
+/// when only its process is killed: Redis holds its writes back while a sync is under way. A log
+/// that has lost records begins a new epoch, so that no client resumes from a record that is gone.
 ///
 /// While Redis cannot be reached, appends are rejected at once; those under way have an unknown
 /// outcome after 1.5 s. Connections are made again without end.
@@ -81,8 +81,8 @@ impl RedisBackplane {
     /// gone; `min-replicas-to-write 1` bounds what can be lost.
     ///
     /// # Errors
-    /// Those of [`RedisBackplane::connect`]; [`Error::Config`](realtime_core::Error::Config) without
-    /// a sentinel, or when none knows the primary.
+    /// Those of [`RedisBackplane::connect`]; [`Error::Config`](realtime_core::Error::Config)
+    /// without a sentinel, or when none knows the primary.
     pub async fn connect_sentinel(sentinels: &[&str], primary: &str, config: RedisConfig) -> Result<Self> {
         Self::connect_to(Connector::of_sentinels(sentinels, primary)?, config).await
     }

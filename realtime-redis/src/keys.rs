@@ -10,7 +10,7 @@ pub(crate) struct Keys {
     /// The keys of the log, in the order in which its scripts take them.
     pub(crate) log: [String; 6],
     pub(crate) nodes: String,
-    /// What is known of each node.
+    /// The information on each node, by its id.
     pub(crate) names: String,
     /// The index of the directory.
     pub(crate) online: String,

@@ -9,7 +9,8 @@ use crate::link::Link;
 /// The oldest major version whose scripts are checked before they run.
 const OLDEST: u32 = 7;
 
-/// Checks version, role and eviction of a server, and warns unless it keeps what it is told.
+/// Checks version, role and eviction of a server, and warns unless it keeps the writes that it
+/// accepts.
 pub(crate) async fn check(link: &Link, address: &str) -> Result<(), Fault> {
     let info = into_text(link.command(&redis::cmd("INFO")).await?)?;
     let info = Info(&info);

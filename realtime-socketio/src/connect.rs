@@ -37,7 +37,7 @@ use crate::engine::session::registry::Report;
 use crate::engine::session::{EngineSession, GRACE};
 use crate::engine::sessions::{self, ConnectionGuard, Sessions};
 use crate::inbound::{EventSink, Reader};
-use crate::session::{FrameSource, Limits, Session};
+use crate::session::{FrameSource, Limits, Session, State};
 
 /// Policy that accepts or rejects connections to the main namespace.
 #[async_trait]
@@ -149,15 +149,16 @@ impl Connect {
         };
         let Accepted { events, source, on_disconnected } = self.accept(socket, auth, &session).await?;
         let disconnected = Arc::new(AtomicBool::new(false));
-        let connection = Session::new(
+        let connection = Session {
             adapter,
-            Arc::clone(&session),
-            Arc::clone(&disconnected),
-            socket.id,
+            engine: Arc::clone(&session),
+            disconnected: Arc::clone(&disconnected),
+            sid: socket.id,
             source,
-            Arc::clone(&events),
-            self.limits,
-        );
+            events: Arc::clone(&events),
+            limits: self.limits,
+            state: State::default(),
+        };
         session.set_start_task(Box::new(move || {
             tokio::spawn(connection.run());
         }));

@@ -47,7 +47,7 @@ pub fn frames<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, max: usize) -> Vec
     out
 }
 
-/// What the scanners find in the frames of a websocket.
+/// The findings of the scanners in the frames of a websocket.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Scanned {
     /// The size of the largest message.

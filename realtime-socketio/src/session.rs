@@ -69,20 +69,15 @@ pub(crate) trait FrameSource: Send + 'static {
 /// than the window holds, and closes the connection if the client does not read. See
 /// [`connect`](crate::connect) for its start.
 pub(crate) struct Session {
-    adapter: Arc<DirectAdapter>,
-    engine: Arc<EngineSession>,
+    pub(crate) adapter: Arc<DirectAdapter>,
+    pub(crate) engine: Arc<EngineSession>,
     /// Set once the connection has ended, even if the Engine.IO session stays open.
-    disconnected: Arc<AtomicBool>,
-    sid: Sid,
-    source: Box<dyn FrameSource>,
-    events: Arc<dyn EventSink>,
-    limits: Limits,
-    batch: VecDeque<Frame>,
-    asks: VecDeque<AbortHandle>,
-    /// Set once a wake-up for new credit was requested.
-    wake_requested: bool,
-    /// Timers; none most of the time.
-    timers: Option<Box<Timers>>,
+    pub(crate) disconnected: Arc<AtomicBool>,
+    pub(crate) sid: Sid,
+    pub(crate) source: Box<dyn FrameSource>,
+    pub(crate) events: Arc<dyn EventSink>,
+    pub(crate) limits: Limits,
+    pub(crate) state: State,
 }
 
 /// Limits of a connection.
@@ -94,6 +89,17 @@ pub(crate) struct Limits {
     pub(crate) window: Window,
     /// The longest time without a read by the client while packets are in flight.
     pub(crate) write_stall: Duration,
+}
+
+/// Work that a connection has begun: frames to send, asks, a wake-up and timers.
+#[derive(Default)]
+pub(crate) struct State {
+    batch: VecDeque<Frame>,
+    asks: VecDeque<AbortHandle>,
+    /// Set once a wake-up for new credit was requested.
+    wake_requested: bool,
+    /// Timers; none most of the time.
+    timers: Option<Box<Timers>>,
 }
 
 #[derive(Default)]
@@ -115,30 +121,6 @@ struct StallWatch {
 }
 
 impl Session {
-    pub(crate) fn new(
-        adapter: Arc<DirectAdapter>,
-        engine: Arc<EngineSession>,
-        disconnected: Arc<AtomicBool>,
-        sid: Sid,
-        source: Box<dyn FrameSource>,
-        events: Arc<dyn EventSink>,
-        limits: Limits,
-    ) -> Self {
-        Self {
-            adapter,
-            engine,
-            disconnected,
-            sid,
-            source,
-            events,
-            limits,
-            batch: VecDeque::new(),
-            asks: VecDeque::new(),
-            wake_requested: false,
-            timers: None,
-        }
-    }
-
     /// Runs until the connection has ended.
     pub(crate) async fn run(mut self) {
         if let Some(close) = poll_fn(|cx| self.poll(cx)).await {
@@ -152,7 +134,7 @@ impl Session {
         loop {
             let credit = self.engine.credit.available(self.limits.window, &self.disconnected, cx);
             let Some(credit) = credit.filter(|_| !self.engine.is_closing()) else { return Poll::Ready(None) };
-            if let Some(timers) = &mut self.timers
+            if let Some(timers) = &mut self.state.timers
                 && let Some(backoff) = &mut timers.backoff
             {
                 if backoff.as_mut().poll(cx).is_pending() {
@@ -161,15 +143,15 @@ impl Session {
                 }
                 timers.backoff = None;
             }
-            if credit.packets == 0 && !self.wake_requested {
+            if credit.packets == 0 && !self.state.wake_requested {
                 // Check once more: packets may have left the channel meanwhile.
-                self.wake_requested = true;
+                self.state.wake_requested = true;
                 self.engine.credit.request_wake();
                 continue;
             }
-            self.wake_requested = false;
-            if self.batch.is_empty() {
-                match self.source.poll_take(cx, credit, &mut self.batch) {
+            self.state.wake_requested = false;
+            if self.state.batch.is_empty() {
+                match self.source.poll_take(cx, credit, &mut self.state.batch) {
                     // Before they are sent, so that their own write comes later.
                     Poll::Ready(Ok(())) => self.engine.measured.queue(self.source.take_unwritten()),
                     Poll::Ready(Err(close)) => {
@@ -183,7 +165,7 @@ impl Session {
                     }
                     Poll::Pending => {
                         // An idle connection keeps no buffer.
-                        self.batch = VecDeque::new();
+                        self.state.batch = VecDeque::new();
                         return self.poll_timers(cx);
                     }
                 }
@@ -193,7 +175,7 @@ impl Session {
     }
 
     fn send_batch(&mut self) {
-        while let Some(frame) = self.batch.pop_front() {
+        while let Some(frame) = self.state.batch.pop_front() {
             let len = frame.packet.len();
             self.engine.credit.spend(len);
             match self.send(&frame) {
@@ -202,14 +184,14 @@ impl Session {
                 // for the next connection on the same session.
                 Err(SendError::Disconnected) => {
                     self.engine.credit.refund(len);
-                    return self.batch.clear();
+                    return self.state.batch.clear();
                 }
                 Err(SendError::Full) => {
                     self.engine.credit.refund(len);
-                    self.batch.push_front(frame);
+                    self.state.batch.push_front(frame);
                     let socket = self.sid;
                     tracing::warn!(%socket, "a socket's channel is full within its window; sending is retried");
-                    self.timers.get_or_insert_default().backoff = Some(Box::pin(sleep(BACKOFF)));
+                    self.state.timers.get_or_insert_default().backoff = Some(Box::pin(sleep(BACKOFF)));
                     return;
                 }
             }
@@ -235,15 +217,15 @@ impl Session {
                 (Ok(_), None) => {}
             }
         });
-        if self.asks.len() == MAX_OPEN_ASKS {
-            self.asks.retain(|task| !task.is_finished());
-            if self.asks.len() == MAX_OPEN_ASKS
-                && let Some(oldest) = self.asks.pop_front()
+        if self.state.asks.len() == MAX_OPEN_ASKS {
+            self.state.asks.retain(|task| !task.is_finished());
+            if self.state.asks.len() == MAX_OPEN_ASKS
+                && let Some(oldest) = self.state.asks.pop_front()
             {
                 oldest.abort();
             }
         }
-        self.asks.push_back(task.abort_handle());
+        self.state.asks.push_back(task.abort_handle());
         Ok(())
     }
 
@@ -253,22 +235,22 @@ impl Session {
         let credit = &self.engine.credit;
         let write_stall = self.limits.write_stall;
         if let Some(close) = self.source.close() {
-            let deadline = &mut self.timers.get_or_insert_default().close;
+            let deadline = &mut self.state.timers.get_or_insert_default().close;
             let deadline = deadline.get_or_insert_with(|| Box::pin(sleep(CLOSE_TIMEOUT.min(write_stall))));
             return deadline.as_mut().poll(cx).map(|()| Some(close));
         }
-        if self.timers.is_none() && credit.is_idle() {
+        if self.state.timers.is_none() && credit.is_idle() {
             return Poll::Pending;
         }
         let interval = (write_stall / STALL_CHECKS).clamp(CHECK_INTERVAL.0, CHECK_INTERVAL.1);
-        let watch = self.timers.get_or_insert_default().stall.get_or_insert_with(|| StallWatch {
+        let watch = self.state.timers.get_or_insert_default().stall.get_or_insert_with(|| StallWatch {
             sleep: Box::pin(sleep(interval)),
             reads: credit.reads(),
             idle_checks: 0,
         });
         while watch.sleep.as_mut().poll(cx).is_ready() {
             if credit.is_idle() {
-                self.timers = None;
+                self.state.timers = None;
                 return Poll::Pending;
             }
             let reads = credit.reads();

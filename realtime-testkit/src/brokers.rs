@@ -1,5 +1,5 @@
-//! What must hold for a backplane and its directory in a broker, with real servers that are killed,
-//! suspended, wiped and rolled back, as tests that the crates of brokers import.
+//! The requirements on a backplane and its directory in a broker, with real servers that are
+//! killed, suspended, wiped and rolled back, as tests that the crates of brokers import.
 //!
 //! A broker's crate implements [`BrokerUnderTest`] in its `tests/`, for a server that the test
 //! starts, and calls [`broker_tests!`](crate::broker_tests) for each suite:
@@ -49,10 +49,10 @@ pub trait BrokerUnderTest: Send + Sync + Sized + 'static {
     /// traces of events.
     type Provider: HttpProvider;
 
-    /// Whether an append with an idempotency key is one request: its outcome is then unknown when
+    /// `true` if an append with an idempotency key is one request: its outcome is then unknown when
     /// that is not answered.
     const APPENDS_WITH_KEY_AT_ONCE: bool;
-    /// Whether a new epoch still holds the records of the epoch before.
+    /// `true` if a new epoch still holds the records of the epoch before.
     const KEEPS_RECORDS_OF_OLD_EPOCHS: bool;
 
     /// Starts a server without data, that keeps its data in files.

@@ -13,7 +13,9 @@ impl NotificationService {
     /// other providers, such as SSE, are not asked.
     ///
     /// ```no_run
-    /// # async fn ask(service: realtime_unified::NotificationService) -> realtime_unified::Result<()> {
+    /// # async fn ask(
+    /// #     service: realtime_unified::NotificationService,
+    /// # ) -> realtime_unified::Result<()> {
     /// use realtime_unified::{AckStatus, Event};
     /// use std::time::Duration;
     ///

@@ -15,7 +15,7 @@ use realtime_http::{HttpProvider, Origins};
 use crate::context::{Everywhere, Slot};
 use crate::registry::{Entry, Registry};
 use crate::service::NotificationService;
-use crate::ticket::{TicketConfig, TicketOffice};
+use crate::ticket::{TicketConfig, TicketIssuer};
 
 /// The default of the largest payload of an event, in bytes.
 const MAX_EVENT_BYTES: usize = 1024 * 1024;
@@ -78,8 +78,8 @@ impl NotificationService {
     /// # }
     /// ```
     ///
-    /// Its receipts have no counts. The rooms of a user, and the users of a room, are for nodes that
-    /// read the log.
+    /// Its receipts have no counts. The rooms of a user, and the users of a room, are for nodes
+    /// that read the log.
     pub fn publisher(backplane: impl Backplane) -> NotificationServiceBuilder {
         let logged = Capabilities::none().with_resume(true).with_rooms(true);
         let both_ways = logged.with_acks(true).with_bidirectional(true).with_binary(true);
@@ -143,8 +143,8 @@ impl NotificationServiceBuilder {
     /// Sets how many connections one user, of one tenant, may have with all providers on this node
     /// together; default 30, and as many as with any one of them. Each provider has a limit of its
     /// own in addition
-    /// ([`Limits::with_connections_per_user`](realtime_core::Limits::with_connections_per_user)). Zero is
-    /// rejected.
+    /// ([`Limits::with_connections_per_user`](realtime_core::Limits::with_connections_per_user)).
+    /// Zero is rejected.
     pub fn connections_per_user(mut self, most: usize) -> Self {
         self.limits = self.limits.with_connections_per_user(most);
         self
@@ -212,9 +212,9 @@ impl NotificationServiceBuilder {
         self
     }
 
-    /// Sets how many connections this node keeps after their end, to explain what became of an event
-    /// for them ([`NotificationService::explain`]), and how many answers to asks; default 10,000. A
-    /// connection takes 0.5 KiB, and up to 7 KiB with the longest names. 0 keeps none.
+    /// Sets how many connections this node keeps after their end, to explain what became of an
+    /// event for them ([`NotificationService::explain`]), and how many answers to asks; default
+    /// 10,000. A connection takes 0.5 KiB, and up to 7 KiB with the longest names. 0 keeps none.
     pub fn connection_lives(mut self, most: usize) -> Self {
         self.connection_lives = Some(most);
         self
@@ -263,8 +263,8 @@ impl NotificationServiceBuilder {
         self
     }
 
-    /// Adds the route of one-time tickets, `POST /ticket`, with which a client connects that can send
-    /// no header: `.tickets(TicketConfig::default())`.
+    /// Adds the route of one-time tickets, `POST /ticket`, with which a client connects that can
+    /// send no header: `.tickets(TicketConfig::default())`.
     pub fn tickets(mut self, tickets: TicketConfig) -> Self {
         self.tickets = Some(tickets);
         self
@@ -284,8 +284,8 @@ impl NotificationServiceBuilder {
         self
     }
 
-    /// Sets the name of this node, by which logs and [`NotificationService::nodes`] show it; default:
-    /// its random id.
+    /// Sets the name of this node, by which logs and [`NotificationService::nodes`] show it;
+    /// default: its random id.
     pub fn node_name(mut self, name: impl Into<String>) -> Self {
         self.node_name = Some(name.into());
         self
@@ -336,7 +336,7 @@ impl NotificationServiceBuilder {
         log.keep_lives(self.connection_lives.unwrap_or(CONNECTION_LIVES));
         let tickets = self
             .tickets
-            .map(|config| TicketOffice::new(config, Arc::clone(&authenticator), log.clone(), cursor_secret.clone()));
+            .map(|config| TicketIssuer::new(config, Arc::clone(&authenticator), log.clone(), cursor_secret.clone()));
         let authenticator = match &tickets {
             Some(tickets) => Arc::new(tickets.clone()) as _,
             None => authenticator,

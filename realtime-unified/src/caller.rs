@@ -22,7 +22,11 @@ use crate::service::NotificationService;
 /// use axum::{Router, extract::State, routing::post};
 /// use realtime_unified::{Caller, NotificationService, Rejection};
 ///
-/// async fn say(Caller(who): Caller, State(service): State<NotificationService>, text: String) -> Result<(), Rejection> {
+/// async fn say(
+///     Caller(who): Caller,
+///     State(service): State<NotificationService>,
+///     text: String,
+/// ) -> Result<(), Rejection> {
 ///     service.to_room("lobby", "said", &(who.user_name(), text)).await?;
 ///     Ok(())
 /// }

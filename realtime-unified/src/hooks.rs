@@ -20,8 +20,9 @@ impl NotificationServiceBuilder {
     /// ```
     /// use realtime_unified::{Context, NotificationService};
     ///
-    /// NotificationService::builder()
-    ///     .on_connected(async |cx: Context| cx.to_room("lobby").except_self().send("online", &cx.identity().user_name()).await);
+    /// NotificationService::builder().on_connected(async |cx: Context| {
+    ///     cx.to_room("lobby").except_self().send("online", &cx.identity().user_name()).await
+    /// });
     /// ```
     pub fn on_connected<F, Fut, R>(self, call: F) -> Self
     where

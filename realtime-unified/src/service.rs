@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use crate::fakes::Fakes;
 use crate::listeners::guards::Guards;
 use crate::registry::{Entry, Registry};
-use crate::ticket::{self, TicketOffice};
+use crate::ticket::{self, TicketIssuer};
 
 /// The providers of one application, chosen by name. Cheap to clone; made for axum's state.
 ///
@@ -36,7 +36,7 @@ pub(crate) struct Parts {
     runtime: Option<Runtime>,
     /// The pages that may connect where a provider's own configuration names none.
     origins: Origins,
-    tickets: Option<TicketOffice>,
+    tickets: Option<TicketIssuer>,
     /// Ends with the service.
     offline: Option<OfflineWorker>,
     listeners: Guards,
@@ -66,7 +66,7 @@ impl NotificationService {
         registry: Registry,
         runtime: Option<Runtime>,
         origins: Origins,
-        tickets: Option<TicketOffice>,
+        tickets: Option<TicketIssuer>,
         offline: Option<OfflineWorker>,
     ) -> Self {
         Self(Arc::new(Parts {
@@ -288,7 +288,9 @@ impl NotificationService {
     /// this one or from the first one on. An empty page is the end.
     ///
     /// ```no_run
-    /// # async fn pages(service: realtime_unified::NotificationService) -> realtime_unified::Result<()> {
+    /// # async fn pages(
+    /// #     service: realtime_unified::NotificationService,
+    /// # ) -> realtime_unified::Result<()> {
     /// use realtime_unified::stats::OnlineIn;
     ///
     /// let room = OnlineIn::Room("lobby".to_owned());
@@ -318,8 +320,8 @@ impl NotificationService {
     }
 
     /// Returns how many users and connections are online on all nodes. Costs the more, the more are
-    /// online. The connections of a room are those that entered it; its users include those who were
-    /// joined to it.
+    /// online. The connections of a room are those that entered it; its users include those who
+    /// were joined to it.
     ///
     /// # Errors
     /// [`Error::Backplane`] when the directory does not answer.
@@ -377,7 +379,7 @@ impl NotificationService {
     /// They need no state, so they merge into a router of any state.
     pub fn router<S: Clone + Send + Sync + 'static>(&self) -> axum::Router<S> {
         let routers = self.registry().iter().filter_map(|entry| entry.http.clone()).map(HttpProvider::router);
-        let tickets = self.0.tickets.clone().map(|office| ticket::route(self.clone(), office));
+        let tickets = self.0.tickets.clone().map(|issuer| ticket::route(self.clone(), issuer));
         let router = routers.chain(tickets).fold(axum::Router::new(), axum::Router::merge);
         // In a layer, not in the requests, which sessions may keep.
         router.layer(axum::middleware::from_fn_with_state(self.clone(), keep)).with_state(())
@@ -395,9 +397,9 @@ impl NotificationService {
     }
 
     /// Serves the routes of all providers and those of `app` on `listener`, until the process is
-    /// asked to end ([`shutdown_signal`]); then it shuts the service down with this drain, lets open
-    /// requests finish, and ends. The limits of [`serve`](realtime_http::serve()) apply, and the
-    /// returned server has its settings.
+    /// asked to end ([`shutdown_signal`]); then it shuts the service down with this drain, lets
+    /// open requests finish, and ends. The limits of [`serve`](realtime_http::serve()) apply, and
+    /// the returned server has its settings.
     ///
     /// An application with other reasons to stop calls [`serve`](realtime_http::serve()) with
     /// [`NotificationService::router`] and [`NotificationService::shutdown`] itself.

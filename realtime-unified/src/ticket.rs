@@ -3,11 +3,11 @@
 
 mod claims;
 mod config;
-mod office;
+mod issuer;
 mod route;
 mod seal;
 
 pub(crate) use config::TICKET;
 pub use config::TicketConfig;
-pub(crate) use office::TicketOffice;
+pub(crate) use issuer::TicketIssuer;
 pub(crate) use route::route;

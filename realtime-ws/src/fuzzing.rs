@@ -27,7 +27,7 @@ pub fn envelope(text: &str, max_depth: usize, raw: bool) -> Result<Inbound, Hand
     }
 }
 
-/// What was read from a client's frames.
+/// The result of reading a client's frames.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Read {
     /// The whole messages: opcode and payload.

@@ -1,5 +1,5 @@
 // The limits before a connection, with the official client: after those that free themselves a
-// client gets in by itself, or is told when to try again.
+// client connects by itself, or is notified when to try again.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -42,7 +42,7 @@ for (const [name, transports] of Object.entries(TRAVEL)) {
   ));
 }
 
-test('socket.io: a tenant at its limit is told when to try again', () => withDemo(
+test('socket.io: a tenant at its limit learns when to try again', () => withDemo(
   ['--connections-per-tenant', '1', '--handshakes-per-second', '1000'],
   async (demo) => {
     const inside = await openSocket(demo, { user: 'ann', tenant: 'acme' });

@@ -131,7 +131,7 @@ test('recipes: credentials that end are refreshed', async () => {
   const server = await startDemo('--token-life', '1');
   const user = unique('ann');
   const clients = [startSse(user, server), startWs(user, server), startSocket(user, server)];
-  // Each is told halfway, so that these are more than two lives.
+  // Each is notified halfway, so that these are more than two lives.
   for (const { seen } of clients) await until(() => seen.tokens >= 5, 'five tokens');
   await server.send('sse', { room: 'dashboard' }, 'metric-update', { n: 1 });
   await server.send('ws', { room: 'acme/general' }, 'chat:message', { n: 2 });

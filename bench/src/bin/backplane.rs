@@ -196,8 +196,8 @@ async fn appends_a_second(backplane: &Arc<dyn Backplane>, tasks: usize, args: &A
     Ok(f64::from(appended) / begun.elapsed().as_secs_f64())
 }
 
-/// Fills a log on disk three times over with its default bounds, and measures its files and how long
-/// it takes to open it again.
+/// Fills a log on disk three times over with its default bounds, and measures its files and how
+/// long it takes to open it again.
 async fn reopened(report: &mut Report) -> Result<()> {
     let directory = TempDir::new()?;
     let log = LogKind::Disk.open(text(directory.path())?, NAME).await?.backplane;

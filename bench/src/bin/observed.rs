@@ -32,8 +32,8 @@ struct Args {
     /// A program of this package that was built without the feature `metrics`
     #[arg(long, value_name = "PROGRAM")]
     plain: PathBuf,
-    /// Let the server with metrics pass traces on too, with the spans from this level on (INFO if it
-    /// is not named); needs the feature `otel`
+    /// Let the server with metrics pass traces on too, with the spans from this level on (INFO if
+    /// it is not named); needs the feature `otel`
     #[arg(long, value_name = "LEVEL", num_args = 0..=1, default_missing_value = "info")]
     spans: Option<String>,
     /// Count user instructions under callgrind instead, without rendering, and leave its files in

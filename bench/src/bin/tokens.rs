@@ -19,7 +19,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
-/// How early or late a connection may end.
+/// The longest time by which a connection may end before or after its expiry.
 const TOLERANCE: Duration = Duration::from_secs(1);
 /// The notice before an expiry is this part of a token's life.
 const NOTICE: u32 = 4;
@@ -44,7 +44,7 @@ struct Args {
     rate: u32,
 }
 
-/// What the clients of a run share.
+/// The parameters and counters that the clients of a run share.
 struct Run {
     address: SocketAddr,
     life: Duration,
@@ -57,7 +57,7 @@ struct Run {
     start: Instant,
 }
 
-/// What one client has seen.
+/// The observations of one client.
 #[derive(Default)]
 struct Life {
     /// The connection's id.

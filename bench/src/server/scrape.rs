@@ -1,4 +1,4 @@
-//! What a monitoring makes a server do that asks for its metrics.
+//! The work that a server does for a monitoring system that asks for its metrics.
 
 use std::time::Duration;
 

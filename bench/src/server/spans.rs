@@ -1,4 +1,4 @@
-//! What a server does whose spans go to OpenTelemetry.
+//! The setup of a server whose spans go to OpenTelemetry.
 
 use realtime_unified::NotificationServiceBuilder;
 

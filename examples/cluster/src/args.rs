@@ -7,8 +7,8 @@ use clap::Parser;
 #[derive(Debug, Parser)]
 #[command(version)]
 pub(crate) struct Args {
-    /// The address of the page and of the proxy in front of the nodes, on this machine; port 0 takes
-    /// a free one.
+    /// The address of the page and of the proxy in front of the nodes, on this machine; port 0
+    /// takes a free one.
     #[arg(long, default_value = "127.0.0.1:3000")]
     pub(crate) listen: SocketAddr,
     /// The number of nodes.
@@ -21,7 +21,8 @@ pub(crate) struct Args {
     /// Use the NATS at this URL.
     #[arg(long, value_name = "URL")]
     pub(crate) nats: Option<String>,
-    /// The program of a node; default: the demo beside this program, built first if cargo runs this.
+    /// The program of a node; default: the demo beside this program, built first if cargo runs
+    /// this.
     #[arg(long, value_name = "PATH")]
     pub(crate) demo: Option<PathBuf>,
 }

@@ -1,5 +1,5 @@
-//! A cluster on one machine: demo nodes that share one broker, a reverse proxy in front of them, and
-//! a page that shows where its clients are, and kills and starts nodes.
+//! A cluster on one machine: demo nodes that share one broker, a reverse proxy in front of them,
+//! and a page that shows where its clients are, and kills and starts nodes.
 
 mod api;
 mod args;

@@ -29,11 +29,11 @@ pub(crate) struct Node {
     args: Vec<String>,
     /// Locked only briefly, never across an await.
     state: Mutex<State>,
-    /// What the process is asked to do.
+    /// The current order to the process.
     order: watch::Sender<Order>,
 }
 
-/// What a node's process is asked to do.
+/// An order to a node's process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Order {
     Run,
@@ -53,7 +53,7 @@ pub(crate) enum Phase {
     Stopping,
 }
 
-/// What is known of a node.
+/// The known state of a node.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct State {
@@ -65,7 +65,7 @@ pub(crate) struct State {
     ready: bool,
     /// The health in the last answer.
     health: Value,
-    /// How the last process ended.
+    /// The exit status of the last process as text, or the error of the wait for its end.
     ended: Option<String>,
 }
 

@@ -38,7 +38,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME")]
     pub(crate) node: Option<String>,
     /// End each login after this many seconds, unless its client refreshes it; the page does, when
-    /// it is told. Default: logins do not end.
+    /// it is notified. Default: logins do not end.
     #[arg(long, value_name = "SECONDS")]
     pub(crate) token_life: Option<u16>,
     #[command(flatten)]

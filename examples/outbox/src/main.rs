@@ -25,7 +25,7 @@ use tracing_subscriber::EnvFilter;
 use crate::relay::{Halt, Relay};
 use crate::store::Store;
 
-/// How long the log remembers which rows it has, and clients can catch up.
+/// The time for which the log remembers which rows it has, and in which clients can catch up.
 const REMEMBERED: Duration = Duration::from_secs(3600);
 
 #[derive(Parser)]

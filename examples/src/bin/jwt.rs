@@ -1,9 +1,9 @@
 //! JSON Web Tokens: a login that makes one, and connections with it, from a browser too, where no
 //! token is in a URL. Open the printed address.
 //!
-//! `POST /login` with a name answers with a token of five minutes; a real login asks for a password,
-//! and is another program, with another key, more often than not. The page opens a WebSocket with
-//! the token as a subprotocol, and an event stream with a one-time ticket.
+//! `POST /login` with a name answers with a token of five minutes; a real login asks for a
+//! password, and is another program, with another key, more often than not. The page opens a
+//! WebSocket with the token as a subprotocol, and an event stream with a one-time ticket.
 
 use std::error::Error;
 use std::net::SocketAddr;

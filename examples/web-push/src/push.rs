@@ -18,7 +18,7 @@ use web_push_native::{Auth, WebPushBuilder};
 use crate::subscriptions::{Subscription, Subscriptions};
 use crate::vapid::Vapid;
 
-/// How long a push service keeps a message for a browser that is not running.
+/// The longest time that a push service keeps a message for a browser that is not running.
 const KEEP: Duration = Duration::from_secs(24 * 3600);
 /// The largest payload that every push service takes, with what the encryption adds.
 const MOST_BYTES: usize = 3_000;

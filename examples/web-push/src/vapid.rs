@@ -10,7 +10,7 @@ use p256::pkcs8::{DecodePrivateKey, EncodePrivateKey};
 use realtime_unified::BoxError;
 use serde_json::json;
 
-/// How long a signature is valid; push services accept a day at most.
+/// The time for which a signature is valid; push services accept a day at most.
 const VALID: Duration = Duration::from_secs(12 * 3600);
 
 /// The key by which push services know this application (RFC 8292).

@@ -19,8 +19,8 @@ pub(crate) struct ByTenant<T> {
     table: Mutex<Table<T>>,
 }
 
-/// A value that connections have; and the value itself, for one that comes while the last of them is
-/// dropped.
+/// A value that connections have; and the value itself, for one that comes while the last of them
+/// is dropped.
 type Used<T> = (Weak<OfTenant<T>>, Arc<T>);
 
 struct Table<T> {

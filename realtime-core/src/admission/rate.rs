@@ -18,7 +18,7 @@ pub(crate) struct Budget {
     kibibytes: Option<Rate>,
 }
 
-/// What was read beyond what the budget had, and is to be paid before more is read.
+/// The amount that was read beyond the budget, to be paid before more is read.
 #[derive(Debug, Default)]
 pub(crate) struct Owed {
     pub(crate) messages: u64,

@@ -1,4 +1,5 @@
-//! What one tenant's clients may send on a node, with all providers of a service together.
+//! The inbound budgets of tenants on a node: what one tenant's clients may send, with all providers
+//! of a service together.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

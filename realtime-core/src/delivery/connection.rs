@@ -36,7 +36,7 @@ pub(crate) struct Connection<F> {
     pub(crate) connected_at: Instant,
     /// The last applied position at the registration: earlier asks are not for this connection.
     pub(crate) registered_at: Position,
-    pub(crate) birth: Birth,
+    pub(crate) opening: Opening,
     pub(crate) outbox: Outbox<F>,
     /// Created, with its worker, by the first event from the client.
     pub(crate) inbox: OnceLock<Arc<Inbox>>,
@@ -49,9 +49,9 @@ pub(crate) struct Connection<F> {
     /// When the oldest timed event was sent that was taken and not written.
     pub(crate) unwritten: AtomicStamp,
     /// Taken once, when the connection leaves the hub.
-    pub(crate) lease: Mutex<Option<Lease>>,
-    /// Set once the client was told to reconnect.
-    pub(crate) told_reconnect: AtomicBool,
+    pub(crate) resources: Mutex<Option<Resources>>,
+    /// Set once the client was asked to reconnect.
+    pub(crate) reconnect_sent: AtomicBool,
     /// The client's fault that closes the connection, in words.
     pub(crate) fault: OnceLock<Box<str>>,
     /// The span of the connection's handlers and hooks.
@@ -59,9 +59,9 @@ pub(crate) struct Connection<F> {
     pub(crate) outlet: Arc<dyn Outlet>,
 }
 
-/// How a connection began, for explanations.
+/// The beginning of a connection, for explanations.
 #[derive(Debug)]
-pub(crate) struct Birth {
+pub(crate) struct Opening {
     pub(crate) at: SystemTime,
     /// The epoch that its positions are of.
     pub(crate) epoch: Epoch,
@@ -72,7 +72,7 @@ pub(crate) struct Birth {
 }
 
 /// The resources that a connection holds while it is registered.
-pub(crate) struct Lease {
+pub(crate) struct Resources {
     /// The slot that is counted against the limits.
     pub(crate) ticket: Ticket,
     /// The token that shutdown waits for.
@@ -109,7 +109,7 @@ impl<F: Frame> Connection<F> {
     /// Returns whether the connection has been unregistered and its inbox, if there was one,
     /// closed.
     pub(crate) fn has_left(&self) -> bool {
-        self.lease.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+        self.resources.lock().unwrap_or_else(PoisonError::into_inner).is_none()
     }
 
     /// Drops the queue and resets the TCP connection of a session that may be blocked in a write.
@@ -151,9 +151,9 @@ impl<F: Frame> Connection<F> {
 
     /// Returns what the worker needs to run handlers.
     pub(crate) fn work(&self) -> Work {
-        let lease = self.lease.lock().unwrap_or_else(PoisonError::into_inner);
+        let resources = self.resources.lock().unwrap_or_else(PoisonError::into_inner);
         let tenant = self.info.identity.tenant_name();
-        lease.as_ref().map(|lease| Work::of(&lease.ticket, tenant)).unwrap_or_default()
+        resources.as_ref().map(|resources| Work::of(&resources.ticket, tenant)).unwrap_or_default()
     }
 }
 

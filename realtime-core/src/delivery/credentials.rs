@@ -30,7 +30,7 @@ struct State {
     ended: bool,
 }
 
-/// What is due for a connection.
+/// The step that is due for a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Due {
     /// The end of the connection.

@@ -108,8 +108,8 @@ impl<F: Frame> Hub<F> {
         (connection, awaited)
     }
 
-    /// Removes a connection; `false` if it was not registered. `left` gets its own rooms and the last
-    /// position that was applied, in one step with the removal.
+    /// Removes a connection; `false` if it was not registered. `left` gets its own rooms and the
+    /// last position that was applied, in one step with the removal.
     pub(crate) fn unregister(
         &self,
         connection: &Connection<F>,
@@ -328,8 +328,8 @@ impl<F: Frame> Hub<F> {
         self.lock().user_rooms(member)
     }
 
-    /// Returns the state of a user's absence and the current position, if a record about it is still
-    /// due; it counts as appended for some time.
+    /// Returns the state of a user's absence and the current position, if a record about it is
+    /// still due; it counts as appended for some time.
     pub(crate) fn announce_absence(
         &self,
         member: &Member,
@@ -378,7 +378,8 @@ impl<F: Frame> Hub<F> {
         self.lock().forget(start, times, now, most)
     }
 
-    /// Returns up to `most` of the users who are joined to a room, in their order, from this one on.
+    /// Returns up to `most` of the users who are joined to a room, in their order, from this
+    /// one on.
     pub(crate) fn members(&self, room: &str, from: Bound<&Member>, most: usize) -> Vec<Member> {
         self.lock().members(room, from, most)
     }

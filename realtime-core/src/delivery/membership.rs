@@ -103,8 +103,8 @@ impl Memberships {
         });
     }
 
-    /// Returns up to `most` stays, the latest of each room first, in this room or in all; those that
-    /// ended up to `since` may be forgotten already.
+    /// Returns up to `most` stays, the latest of each room first, in this room or in all; those
+    /// that ended up to `since` may be forgotten already.
     pub(crate) fn stays(&self, room: Option<&str>, most: usize, since: Position) -> Stays {
         let meant = self.rooms.iter().filter(|(name, _)| room.is_none_or(|room| ***name == *room));
         let mut stays = meant.flat_map(|(room, intervals)| {

@@ -7,7 +7,7 @@
 
 mod call;
 mod decide;
-mod office;
+mod leader;
 mod work;
 mod worker;
 

@@ -57,7 +57,7 @@ pub(crate) struct State<F> {
     pub(crate) last_cursor: Position,
     /// The part of the log that the connection reads at a time while it is behind.
     pub(crate) pass: Pass,
-    /// What was left out of the records that were read; most connections have nothing of it.
+    /// The omissions among the records that were read; most connections have none.
     omissions: Option<Box<Omissions>>,
     pub(crate) counts: Counts,
     /// Set once the connection is to be closed.

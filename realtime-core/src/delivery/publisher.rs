@@ -131,7 +131,7 @@ impl RealtimeProvider for Publisher {
     }
 }
 
-/// What sends for a publisher.
+/// The handle that sends for a publisher.
 struct Handle(Arc<Shared>);
 
 #[async_trait]

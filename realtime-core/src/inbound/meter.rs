@@ -30,7 +30,7 @@ pub struct Meter {
     calls: MeterCalls,
 }
 
-/// What a meter calls.
+/// The callbacks of a meter.
 pub struct MeterCalls {
     on_free: Option<OnFree>,
     on_exceeded: Box<dyn Fn(&InboundRate) + Send + Sync>,

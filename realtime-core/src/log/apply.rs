@@ -36,7 +36,7 @@ pub(crate) enum TryAppend {
     Waits(Waiting),
 }
 
-/// What is known of a record's origin while it is applied.
+/// The origin of a record, as far as it is known while the record is applied.
 #[derive(Clone, Copy)]
 struct Origin<'a> {
     /// `true` if this node created the record.
@@ -252,8 +252,8 @@ impl Shared {
     }
 }
 
-/// Returns whether the provider can carry the record: a node that only publishes names no providers,
-/// and does not know what those of other nodes can.
+/// Returns whether the provider can carry the record: a node that only publishes names no
+/// providers, and does not know what those of other nodes can.
 fn carries(feed: &dyn Feed, body: &Body) -> bool {
     match body {
         Body::Ask { event, .. } => feed.carries(event, true),

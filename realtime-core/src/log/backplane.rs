@@ -55,8 +55,8 @@ pub trait Backplane: Send + Sync + 'static {
     /// Lets the tails read the records that [`Backplane::append_now`] has appended.
     fn wake_tails(&self) {}
 
-    /// Returns the number of tails that read the log in this process, those of other nodes included;
-    /// 0, the default, for a log that other processes read too.
+    /// Returns the number of tails that read the log in this process, those of other nodes
+    /// included; 0, the default, for a log that other processes read too.
     fn tails(&self) -> usize {
         0
     }

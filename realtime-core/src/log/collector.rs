@@ -53,8 +53,8 @@ impl Collector {
         }
     }
 
-    /// Adds a report; returns how many items of its node have been received. `name` returns the name
-    /// of a provider, as this node has it.
+    /// Adds a report; returns how many items of its node have been received. `name` returns the
+    /// name of a provider, as this node has it.
     pub(super) fn receive(&self, from: NodeId, report: &Report, name: impl Fn(&str) -> &'static str) -> u64 {
         let mut state = self.state();
         let before = state.received.get(&from).copied().unwrap_or(0);

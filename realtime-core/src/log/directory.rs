@@ -22,8 +22,8 @@ number!(Incarnation: random, "the number, as a directory stores it");
 /// The presence of users across nodes: each node's connections, as leases that expire when the node
 /// stops renewing them.
 ///
-/// A directory answers what is known of the nodes whose lease is valid. It compares no clocks of two
-/// machines.
+/// A directory answers what is known of the nodes whose lease is valid. It compares no clocks of
+/// two machines.
 #[async_trait]
 pub trait Directory: Send + Sync + 'static {
     /// Applies a node's changes, in order, and renews its lease for this duration. Applying a

@@ -1,8 +1,8 @@
-//! A record between nodes, versioned: the smallest version of readers (one byte), one byte of flags,
-//! the header's length (u32, big endian), the header as JSON, then the payload as it is.
+//! A record between nodes, versioned: the smallest version of readers (one byte), one byte of
+//! flags, the header's length (u32, big endian), the header as JSON, then the payload as it is.
 //!
-//! A node that is older than the smallest version skips the record if the flag [`SKIPPABLE`] is set.
-//! Otherwise the record changes what all nodes hold, and the node must read no further.
+//! A node that is older than the smallest version skips the record if the flag [`SKIPPABLE`] is
+//! set. Otherwise the record changes what all nodes hold, and the node must read no further.
 
 mod item;
 mod shape;

@@ -1,4 +1,4 @@
-//! What is passed between nodes to explain what became of an event for a user's connections.
+//! The messages between nodes to explain the outcome of an event for a user's connections.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -30,7 +30,7 @@ pub(crate) struct ExplainAsk {
     pub(crate) tenant: Option<Arc<str>>,
 }
 
-/// What one node knows.
+/// The answer of one node, with what it knows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct NodeAnswer {
     /// The id of the request.

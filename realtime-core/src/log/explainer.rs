@@ -1,4 +1,4 @@
-//! What this node answers to an explanation.
+//! The answer of this node to a request for an explanation.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

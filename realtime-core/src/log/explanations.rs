@@ -179,8 +179,8 @@ fn note_gone_publisher(explanation: &mut Explanation, here: NodeId) {
     }
 }
 
-/// Marks what has arrived: a later connection of the client, which names the one that took the event,
-/// has resumed from after it.
+/// Marks what has arrived: a later connection of the client, which names the one that took the
+/// event, has resumed from after it.
 fn acknowledge(explanation: &mut Explanation) {
     let Some(position) = explanation.published.as_ref().map(|published| published.position) else { return };
     let later = explanation.connections.iter().filter(|known| known.began == "resumed" && known.from >= position);

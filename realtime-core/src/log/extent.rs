@@ -1,4 +1,4 @@
-//! How far the log reaches, for clients that have read more than this node has.
+//! The extent of the log, for clients that have read more than this node has.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -117,8 +117,8 @@ pub(crate) trait Feed: Send + Sync + 'static {
     /// Probes the connections of this user, of this tenant or without a tenant, for a sign of life.
     fn probe(&self, member: &Member);
 
-    /// Returns up to `most` of the users who are joined to a room, in their order, from this one on;
-    /// a user who is joined by the bare name has no tenant.
+    /// Returns up to `most` of the users who are joined to a room, in their order, from this one
+    /// on; a user who is joined by the bare name has no tenant.
     fn members(&self, room: &str, from: Bound<&Member>, most: usize) -> Vec<Member>;
 
     /// Returns whether a user of a tenant, or without a tenant, is joined to a room.

@@ -224,7 +224,7 @@ impl Shared {
         let mut applied = self.lock_applied();
         *applied = Applied { tip: Tip::new(first.0, first.1), held: true };
         // Before the epoch, so that what was decided in the old one is not appended in the new one;
-        // and after it, for what other nodes told in between.
+        // and after it, for what other nodes sent in between.
         self.offline.get().into_iter().for_each(|offline| offline.restart());
         self.set_epoch(state.epoch);
         self.offline.get().into_iter().for_each(|offline| offline.restart());

@@ -10,7 +10,8 @@ use crate::values::identity::Identity;
 use crate::values::member::Member;
 use crate::values::position::Position;
 
-/// What is known of one connection, open or ended. Its size is bounded, and names are shared.
+/// The life of one connection, open or ended, as far as it is known. The value's size is bounded,
+/// and names are shared.
 #[derive(Clone, Debug)]
 pub(crate) struct ConnectionLife {
     pub(crate) connection: ConnectionId,
@@ -25,7 +26,7 @@ pub(crate) struct ConnectionLife {
     pub(crate) epoch: Epoch,
     /// The last applied position at the registration.
     pub(crate) registered_at: Position,
-    /// The position after which it reads, and how the client was told that it begins.
+    /// The position after which it reads, and the kind of beginning that the client was notified of.
     pub(crate) from: Position,
     pub(crate) began: &'static str,
     /// The position up to which the session has taken everything.
@@ -37,7 +38,7 @@ pub(crate) struct ConnectionLife {
     pub(crate) overflows: u32,
     pub(crate) omissions: Omissions,
     pub(crate) stays: Stays,
-    /// `true` if the client was told to reconnect.
+    /// `true` if the client was asked to reconnect.
     pub(crate) reconnect: bool,
     /// `true` while it is being closed.
     pub(crate) closing: bool,

@@ -49,7 +49,7 @@ pub(crate) struct Kept {
 /// A connection that was forgotten for a newer one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Forgotten {
-    /// Its end, in milliseconds since 1970.
+    /// The end of the connection, in milliseconds since 1970.
     pub(crate) at_ms: u64,
     pub(crate) epoch: Epoch,
     /// The newest position that was applied when it, or an earlier one of the epoch, ended.

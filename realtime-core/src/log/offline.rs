@@ -91,17 +91,17 @@ impl Log {
     }
 
     /// Tells the other nodes what this one knows.
-    pub(crate) async fn tell_taken(&self) -> Result<()> {
+    pub(crate) async fn share_taken(&self) -> Result<()> {
         let (Some(offline), Some(epoch)) = (self.offline(), self.epoch()) else { return Ok(()) };
         let reached = self.applied();
-        let (words, open) = offline.told();
+        let (words, open) = offline.to_share();
         let body = Body::Taken(Taken { epoch, reached, words, open });
         in_time(self.publish(Providers::named([]), EventId::random(), body)).await
     }
 
     /// Returns what this node knows of undecided records, for its last checkpoint.
     pub(crate) fn known_places(&self) -> Vec<Word> {
-        self.offline().map(|offline| offline.told().0).unwrap_or_default()
+        self.offline().map(|offline| offline.to_share().0).unwrap_or_default()
     }
 
     /// Looks for the newest checkpoint among the records that were not applied here, the newest

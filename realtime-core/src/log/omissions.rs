@@ -6,10 +6,11 @@ use crate::values::position::Position;
 const MOST_LOST: usize = 8;
 pub(crate) const MOST_SUPERSEDED: usize = 32;
 
-/// What a connection did not get of what it read from the window. Most have nothing of it.
+/// The omissions of a connection: what it did not get of what it read from the window. Most
+/// have none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Omissions {
-    /// What was gone: after the first position, up to the second.
+    /// The ranges that were gone: after the first position, up to the second.
     lost: VecDeque<(Position, Position)>,
     /// The record that was skipped last because connections were lost within it.
     passed_over: VecDeque<Position>,
@@ -18,7 +19,7 @@ pub(crate) struct Omissions {
     forgotten: Position,
 }
 
-/// What happened to one record.
+/// The outcome of one record for the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Omission {
     /// Not known any more.

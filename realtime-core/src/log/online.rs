@@ -62,7 +62,8 @@ impl Log {
 
     /// Returns up to `most` of the users who were joined to a room and are online.
     async fn online_members(&self, room: &str, after: Option<OnlineUser>, most: usize) -> Result<Vec<OnlineUser>> {
-        // A user who is joined by the bare name is one in each tenant, so the last one counts again.
+        // A user who is joined by the bare name is one in each tenant, so the last one
+        // counts again.
         let mut from = after.as_ref().map_or(Bound::Unbounded, |after| Bound::Included(Member::bare(&after.user)));
         let mut online = Vec::new();
         while online.len() < most {

@@ -1,4 +1,4 @@
-//! What connects the spans of this process to those of others.
+//! The link between the spans of this process and those of others.
 
 use tracing::Span;
 

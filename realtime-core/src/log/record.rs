@@ -74,7 +74,7 @@ pub(crate) enum Body {
     Explain(ExplainAsk),
     /// The answer to it. In the pipe only.
     Explained(NodeAnswer),
-    /// How far it is decided which users were offline. For no provider.
+    /// A checkpoint of the decisions about which users were offline. For no provider.
     Decided(Checkpoint),
     /// Which users' events the connections of a node got. In the pipe only.
     Taken(Taken),
@@ -161,20 +161,7 @@ impl Record {
             | Body::Join { member, .. }
             | Body::Leave { member, .. }
             | Body::Present { member } => Some(member),
-            Body::Ask { .. }
-            | Body::Check { .. }
-            | Body::Close { .. }
-            | Body::Decided(_)
-            | Body::Event { .. }
-            | Body::Explain(_)
-            | Body::Explained(_)
-            | Body::Probe { .. }
-            | Body::Received(_)
-            | Body::Refresh(_)
-            | Body::Refreshed { .. }
-            | Body::Report(_)
-            | Body::Revoke(_)
-            | Body::Taken(_) => None,
+            _ => None,
         }
     }
 

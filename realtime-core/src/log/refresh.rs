@@ -1,4 +1,4 @@
-//! What is passed between nodes to refresh the credentials of a connection.
+//! The messages between nodes to refresh the credentials of a connection.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

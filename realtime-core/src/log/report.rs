@@ -1,4 +1,4 @@
-//! What a node reports to the creator of a record: the connections that it matched, their answers,
+//! The report of a node to the creator of a record: the connections that it matched, their answers,
 //! and how many it closed.
 
 use std::sync::Arc;

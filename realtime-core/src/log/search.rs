@@ -35,10 +35,10 @@ async fn in_time<T>(id: EventId, part: impl Future<Output = Result<T>>) -> std::
 }
 
 impl Shared {
-    /// Returns the record with this id, and the epoch of the log. It is looked up among the marks of
-    /// the windows, which are in memory; what no window covers is read from the log, the newest
-    /// records first, 100,000 at most. One search at a time reads the log: two seconds for its turn,
-    /// and two for itself.
+    /// Returns the record with this id, and the epoch of the log. It is looked up among the marks
+    /// of the windows, which are in memory; what no window covers is read from the log, the newest
+    /// records first, 100,000 at most. One search at a time reads the log: two seconds for its
+    /// turn, and two for itself.
     pub(super) async fn find_record(&self, id: EventId) -> std::result::Result<(Entry, Epoch), Unknown> {
         let covered = match in_time(id, self.marked_record(id)).await? {
             Ok(found) => return Ok(found),

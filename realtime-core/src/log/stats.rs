@@ -1,4 +1,4 @@
-//! What a node has counted of its sends, and knows of the log.
+//! The statistics of a node: what it has counted of its sends, and knows of the log.
 
 use std::sync::atomic::Ordering;
 

@@ -62,8 +62,8 @@ struct Shared {
     directory: Arc<dyn Directory>,
     state: Mutex<State>,
     changed: Notify,
-    /// The number of changes that have been sent once, whatever the outcome; `None` before the first
-    /// update.
+    /// The number of changes that have been sent once, whatever the outcome; `None` before the
+    /// first update.
     offered: watch::Sender<Option<u64>>,
     /// `true` if other nodes had a lease at the last update.
     has_others: AtomicBool,
@@ -125,7 +125,7 @@ impl Tracker {
     }
 
     /// Reports a change of this node's connections.
-    pub(crate) fn tell(&self, change: Change) {
+    pub(crate) fn queue(&self, change: Change) {
         let mut state = self.0.state();
         match change {
             Change::Rooms(id) => drop(state.moved.insert(id)),

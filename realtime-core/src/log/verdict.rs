@@ -1,4 +1,4 @@
-//! What became of a record for one connection, as far as that is known on its node.
+//! The outcome of a record for one connection, as far as that is known on its node.
 
 use crate::log::life::{ConnectionLife, unix_ms};
 use crate::log::omissions::Omission;
@@ -20,15 +20,15 @@ pub(super) struct Case<'a> {
     pub(super) applied: Position,
 }
 
-/// What the connection's provider knows of the record.
+/// The facts that the connection's provider knows of the record.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Known {
     /// `false` if the provider cannot carry it.
     pub(super) carries: bool,
     /// `true` if the provider shows rooms to everyone.
     pub(super) widens: bool,
-    /// Whether the server had joined the user to the record's room; `None` if that is no longer
-    /// known.
+    /// `true` if the server had joined the user to the record's room; `None` if that is no
+    /// longer known.
     pub(super) is_joined: Option<bool>,
     /// The answer to an ask.
     pub(super) answer: Option<Answer>,

@@ -97,8 +97,8 @@ impl Outgoing {
     /// Sends an event.
     ///
     /// # Errors
-    /// Those of [`RealtimeBroadcast::send`](crate::RealtimeBroadcast::send);
-    /// [`Error::NotInRoom`] after [`Context::to_room_as_member`](crate::Context::to_room_as_member).
+    /// Those of [`RealtimeBroadcast::send`](crate::RealtimeBroadcast::send); [`Error::NotInRoom`]
+    /// after [`Context::to_room_as_member`](crate::Context::to_room_as_member).
     pub async fn send_event(self, event: Event) -> Result<Receipt> {
         if let Some(room) = self.missing_room {
             return Err(Error::NotInRoom { room });

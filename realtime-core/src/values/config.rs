@@ -246,8 +246,8 @@ setters! {
         with_max_event_bytes(max_event_bytes: usize);
         /// Sets how long a connection may make no progress while frames wait for it; default 30 s.
         with_write_stall(write_stall: Duration);
-        /// Sets how long before a connection's credentials end its client is told; default 60 s,
-        /// zero for never. Where they end sooner than twice that, it is told halfway.
+        /// Sets how long before a connection's credentials end its client is notified; default
+        /// 60 s, zero for never. Where they end sooner than twice that, it is notified halfway.
         with_expiry_notice(expiry_notice: Duration);
     }
 }
@@ -283,7 +283,7 @@ impl DeliveryConfig {
         self.write_stall
     }
 
-    /// Returns how long before a connection's credentials end its client is told.
+    /// Returns how long before a connection's credentials end its client is notified.
     #[must_use]
     pub fn expiry_notice(&self) -> Duration {
         self.expiry_notice

@@ -10,7 +10,7 @@ use crate::values::error::{Error, Result};
 #[derive(Clone)]
 pub struct CursorSecret(Arc<[u8]>);
 
-/// What the derived keys are for, so that the same secret gives other keys elsewhere.
+/// The purpose of the derived keys, so that the same secret gives other keys elsewhere.
 const INFO: &[u8] = b"realtime cursor key";
 
 impl CursorSecret {

@@ -12,8 +12,8 @@ use crate::values::node::{NodeId, NodeInfo};
 use crate::values::position::Position;
 use crate::values::target::Target;
 
-/// What is known of one event for one user, on all nodes. Its text is some plain lines for an
-/// operator.
+/// The explanation of one event for one user: what is known of it, on all nodes. Its text is some
+/// plain lines for an operator.
 ///
 /// What is not known is in [`Explanation::unknown`] and in [`Fate::Unknown`]; nothing is guessed.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -32,7 +32,7 @@ pub struct Explanation {
     pub connections: Vec<Explained>,
     /// The nodes that were asked, and this one.
     pub nodes: Vec<ExplainedNode>,
-    /// What is not known: without it `connections` are all that there were.
+    /// The facts that are not known: without any, `connections` are all that there were.
     pub unknown: Vec<Unknown>,
 }
 
@@ -92,25 +92,26 @@ pub struct Explained {
     pub connected_ms: u64,
     /// The position after which it reads.
     pub from: Position,
-    /// How it began, as the client was told: `resumed`, `new`, `expired`, `epoch` or `invalid`.
+    /// The way it began, as the client was notified: `resumed`, `new`, `expired`, `epoch`
+    /// or `invalid`.
     pub began: String,
     /// The client's previous connection, if it resumed and named one.
     pub former: Option<ConnectionId>,
     /// The position up to which its session has taken everything; records for others that came
     /// later do not move it.
     pub taken: Position,
-    /// What the client was told to be lost, the last eight times: after the first position, up to
+    /// The losses of which the client was notified, the last eight: after the first position, up to
     /// the second.
     pub lost: Vec<(Position, Position)>,
     /// The number of volatile events that were dropped because it was slow.
     pub dropped: u32,
-    /// `true` if the client was told to reconnect.
+    /// `true` if the client was asked to reconnect.
     pub reconnect: bool,
     /// The end; `None` while it is open.
     pub end: Option<ExplainedEnd>,
     /// `true` if the event was there before the connection, which reads it from the window.
     pub replayed: bool,
-    /// What became of the event.
+    /// The outcome of the event.
     pub fate: Fate,
     /// The answer, of an ask that reached the connection.
     pub answer: Option<Answer>,

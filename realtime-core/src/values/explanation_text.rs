@@ -97,7 +97,7 @@ impl Display for Named<'_> {
     }
 }
 
-/// What one connection is, in two or three lines.
+/// The description of one connection, in two or three lines.
 struct Connected<'a>(&'a Explanation, &'a Explained);
 
 impl Display for Connected<'_> {
@@ -122,14 +122,14 @@ impl Display for Connected<'_> {
             write!(f, ", {} volatile events dropped", known.dropped)?;
         }
         if let Some(ExplainedEnd { at_ms, reason, .. }) = &known.end {
-            let told = if known.reconnect && *reason == CloseReason::RESTART { ", told to reconnect" } else { "" };
-            write!(f, "\n  ended {}: {reason}{told}", Utc(*at_ms))?;
+            let asked = if known.reconnect && *reason == CloseReason::RESTART { ", asked to reconnect" } else { "" };
+            write!(f, "\n  ended {}: {reason}{asked}", Utc(*at_ms))?;
         }
         Ok(())
     }
 }
 
-/// What became of the event for one connection.
+/// The outcome of the event for one connection.
 struct Verdict<'a>(&'a Explained);
 
 impl Display for Verdict<'_> {
@@ -171,10 +171,10 @@ impl Display for DropReason {
         match self {
             Self::Closed => f.write_str("the connection ended before the event was written"),
             Self::Lost { from, until } => {
-                write!(f, "it left the window first; the client was told that {from} to {until} are lost")
+                write!(f, "it left the window first; the client was notified that {from} to {until} are lost")
             }
             Self::TooLarge => {
-                f.write_str("too large for the line, connections were lost within it; the client was told")
+                f.write_str("too large for the line, connections were lost within it; the client was notified")
             }
         }
     }

@@ -1,4 +1,4 @@
-//! What became of one event for one connection.
+//! The outcome of one event for one connection.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,14 +6,14 @@ use crate::values::connection::ConnectionId;
 use crate::values::node::NodeInfo;
 use crate::values::position::Position;
 
-/// What became of an event for one connection.
+/// The outcome of an event for one connection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "is", rename_all = "camelCase", rename_all_fields = "camelCase")]
 #[non_exhaustive]
 pub enum Fate {
     /// Known to have arrived.
     Acknowledged {
-        /// How that is known.
+        /// The way in which that is known.
         by: Acknowledgement,
     },
     /// Meant for the connection, which did not get it.
@@ -40,7 +40,7 @@ pub enum Fate {
     Written,
 }
 
-/// How it is known that an event has arrived.
+/// The way in which it is known that an event has arrived.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
@@ -58,7 +58,7 @@ pub enum Acknowledgement {
 pub enum DropReason {
     /// The connection ended before its session took the event.
     Closed,
-    /// The event had left the window before the client read so far; the client was told `lost`.
+    /// The event had left the window before the client read so far; the client was sent `lost`.
     Lost {
         /// The position up to which the client had everything.
         from: Position,
@@ -66,7 +66,7 @@ pub enum DropReason {
         until: Position,
     },
     /// Connections of the user were lost within the event too often, so that it was skipped; the
-    /// client was told `lost`.
+    /// client was sent `lost`.
     TooLarge,
 }
 
@@ -167,8 +167,8 @@ pub enum Unknown {
         /// The end of the last connection that was forgotten, in milliseconds since 1970.
         until_ms: u64,
     },
-    /// The process that published the event has no lease: it only publishes, or it is gone, and with
-    /// it what it knew of its connections.
+    /// The process that published the event has no lease: it only publishes, or it is gone, and
+    /// with it what it knew of its connections.
     PublisherGone,
     /// The rooms of the connection at that position are no longer known.
     Rooms,

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-/// What a log holds.
+/// The size of what a log holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LogSize {

@@ -21,14 +21,14 @@ pub struct LogStats {
     pub append_times: Distribution,
     /// The outcomes of this node's asks, by provider.
     pub acks: BTreeMap<&'static str, AckStats>,
-    /// What the node's offline sink has done; `None` if it has none.
+    /// The work that the node's offline sink has done; `None` if it has none.
     pub offline: Option<OfflineStats>,
     /// `true` while the log is read and can be written.
     pub up: bool,
     /// The number of records that the log had, when it was asked within the last second, and that
     /// are not applied here; `None` if this node does not read the log.
     pub lag: Option<u64>,
-    /// What the log held when it was last asked, within the last ten seconds; `None` if the log
-    /// does not tell, and without the feature `metrics`.
+    /// The size of the log when it was last asked, within the last ten seconds; `None` if the log
+    /// does not report it, and without the feature `metrics`.
     pub size: Option<LogSize>,
 }

@@ -33,8 +33,8 @@ pub struct NodeInfo {
     pub name: Option<String>,
     /// The newest version of records that the node reads.
     pub reads: u8,
-    /// Whether the node has an offline sink, and so tells the others which events its connections
-    /// got.
+    /// `true` if the node has an offline sink, and so notifies the others of the events that its
+    /// connections got.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub offline_sink: bool,
 }

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use crate::values::error::{Error, Result};
 
-/// The shortest time after which a user counts as offline: nodes have told each other by then what
+/// The shortest time after which a user counts as offline: nodes have sent each other by then what
 /// their connections got.
 const MIN_DELAY: Duration = Duration::from_secs(3);
 
@@ -31,7 +31,7 @@ impl Default for OfflineConfig {
 
 setters! {
     impl OfflineConfig {
-        /// Sets how long a user has to come back and catch up on an event before it counts as
+        /// Sets how long a user has to reconnect and catch up on an event before it counts as
         /// missed; default 12 s, a lease and 2 s, so that the clients of a node that was killed are
         /// not taken for offline. At least 3 s.
         with_delay(delay: Duration);

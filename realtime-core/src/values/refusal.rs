@@ -219,9 +219,9 @@ impl Refusal {
         self
     }
 
-    /// Sets a stable word that says more than the kind's own, for clients and the log: a client whose
-    /// token has expired fetches another one, and one with a token of somebody else's does not.
-    /// Statistics count by the kind.
+    /// Sets a stable word that says more than the kind's own, for clients and the log: a client
+    /// whose token has expired fetches another one, and one with a token of somebody else's does
+    /// not. Statistics count by the kind.
     #[must_use]
     pub fn with_code(mut self, code: &'static str) -> Self {
         self.code = code;

@@ -106,7 +106,7 @@ pub struct Stats {
     pub window_bytes: u64,
     /// The time since the window's oldest record was applied here, in milliseconds.
     pub window_ms: u64,
-    /// How long writes, handlers and heartbeats took; not serialized.
+    /// The times that writes, handlers and heartbeats took; not serialized.
     #[serde(skip)]
     pub timings: Timings,
 }

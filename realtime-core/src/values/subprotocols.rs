@@ -1,7 +1,7 @@
 use http::header::{HeaderMap, HeaderValue, SEC_WEBSOCKET_PROTOCOL};
 
-/// The subprotocol that carries a token: in a browser `new WebSocket(url, ['bearer', token])`, since
-/// a page can set no header of a handshake but this one.
+/// The subprotocol that carries a token: in a browser `new WebSocket(url, ['bearer', token])`,
+/// since a page can set no header of a handshake but this one.
 const BEARER: &str = "bearer";
 
 /// The default of the most subprotocols that a client may offer.

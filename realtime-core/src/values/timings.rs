@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::values::distribution::Distribution;
 use crate::values::histogram::Histogram;
 
-/// How long the work of one provider on this node took. Empty without the feature `metrics`.
+/// The times that the work of one provider on this node took. Empty without the feature `metrics`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Timings {

@@ -59,7 +59,7 @@ async fn cursor_beyond_the_end_of_the_log_is_told_at_once() {
 /// The clients that wait at the same time.
 const CLIENTS: usize = 100;
 
-/// What becomes of the answers of a log to questions about its state.
+/// The handling of a log's answers to questions about its state.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Answers {
     Given,

@@ -99,7 +99,7 @@ async fn credentials_end_and_are_refreshed_while_the_log_is_away() {
 }
 
 #[tokio::test]
-async fn revocation_beside_the_log_reaches_a_node_that_missed_its_record() {
+async fn revocation_beside_the_log_reaches_a_node_without_its_record() {
     let log = FaultyBackplane::new(MemoryBackplane::default());
     let provider = CoreProvider::on(log.clone()).await;
     let mut ann = Guest::by_session(&provider, Visitor::user("ann").with_token_id("stolen")).await;

@@ -182,7 +182,7 @@ async fn leave_at_one_node_applies_to_connections_at_another() {
 }
 
 #[tokio::test]
-async fn cursors_of_the_applications_own_secret_are_valid_with_it_only() {
+async fn cursors_of_the_applications_secret_are_valid_with_it_only() {
     let backplane = MemoryBackplane::default();
     let node = |secret: Option<&str>| {
         let mut runtime = runtime().with_backplane(backplane.clone());

@@ -28,7 +28,7 @@ async fn event_of_an_absent_user_is_one_call() {
     let (_nodes, sink, node) = node().await;
     let receipt = node.provider.dispatcher.to_user_in("acme", "ann", note("hi")).await.unwrap();
     pass(10).await;
-    assert_eq!(sink.count(), 0, "ann has time to come back");
+    assert_eq!(sink.count(), 0, "ann has time to reconnect");
     pass(DECIDED - 10).await;
     let calls = sink.calls();
     assert_eq!((calls.len(), calls[0].id, Some(calls[0].position)), (1, receipt.id, receipt.position));

@@ -17,7 +17,7 @@ async fn send(node: &NodeWithSink, user: &str, text: &str) {
 }
 
 /// Splits two nodes into the one that decides and the other.
-fn by_office(nodes: [NodeWithSink; 2]) -> (NodeWithSink, NodeWithSink) {
+fn by_leader(nodes: [NodeWithSink; 2]) -> (NodeWithSink, NodeWithSink) {
     let [one, two] = nodes;
     assert_ne!(one.stats().works, two.stats().works, "exactly one decides");
     if one.stats().works { (one, two) } else { (two, one) }
@@ -40,12 +40,12 @@ async fn user_at_another_node_is_not_offline() {
     let (nodes, sink) = (Nodes::default(), Sink::default());
     let both = [nodes.start(&sink).await, nodes.start(&sink).await];
     pass(5).await;
-    let (office, other) = by_office(both);
+    let (leader, other) = by_leader(both);
     let mut guest = Guest::by_session(&other.provider, Visitor::user("ann")).await;
     let left = Guest::left(&other.provider, Visitor::user("bob")).await;
-    send(&office, "ann", "got").await;
-    send(&office, "bob", "replayed").await;
-    send(&office, "eve", "missed").await;
+    send(&leader, "ann", "got").await;
+    send(&leader, "bob", "replayed").await;
+    send(&leader, "eve", "missed").await;
     assert_eq!(guest.next().await.payload, "got");
     drop(guest);
     pass(5).await;
@@ -60,11 +60,11 @@ async fn answer_at_another_node_is_an_answer() {
     let (nodes, sink) = (Nodes::default(), Sink::default());
     let both = [nodes.start(&sink).await, nodes.start(&sink).await];
     pass(5).await;
-    let (office, other) = by_office(both);
+    let (leader, other) = by_leader(both);
     let guest = other.provider.register(Visitor::user("ann")).await;
     for (text, seconds) in [("answered", 5), ("answered late", 60), ("silent", 5), ("silent for long", 60)] {
         let timeout = std::time::Duration::from_secs(seconds);
-        let sends = Arc::clone(&office.provider.dispatcher);
+        let sends = Arc::clone(&leader.provider.dispatcher);
         tokio::spawn(async move { sends.to_user_with_ack("ann", note(text), timeout).await.unwrap().all().await });
         pass(1).await;
         // Otherwise it is closed as stalled.
@@ -112,7 +112,7 @@ async fn node_that_dies_before_a_call_loses_nothing() {
     pass(8).await;
     drop((guest, first));
     pass(DECIDED).await;
-    assert_eq!((none.count(), sink.texts()), (0, vec!["1".to_owned()]), "what the node had told stays known");
+    assert_eq!((none.count(), sink.texts()), (0, vec!["1".to_owned()]), "what the node had sent stays known");
     drop(second);
 }
 
@@ -139,17 +139,17 @@ async fn node_that_ends_in_order_has_nothing_called_twice() {
     let (nodes, sink) = (Nodes::default(), Sink::default());
     let both = [nodes.start(&sink).await, nodes.start(&sink).await];
     pass(5).await;
-    let (office, other) = by_office(both);
-    let mut guest = Guest::by_session(&office.provider, Visitor::user("bob")).await;
+    let (leader, other) = by_leader(both);
+    let mut guest = Guest::by_session(&leader.provider, Visitor::user("bob")).await;
     for n in 0..30 {
-        send(&office, "ann", &n.to_string()).await;
+        send(&leader, "ann", &n.to_string()).await;
         send(&other, "bob", "got").await;
         assert_eq!(guest.next().await.payload, "got");
         pass(1).await;
     }
     drop(guest);
-    office.worker.stop().await;
-    drop(office);
+    leader.worker.stop().await;
+    drop(leader);
     pass(DECIDED).await;
     assert_eq!(sink.texts(), (0..30).map(|n| n.to_string()).collect::<Vec<_>>());
 }
@@ -171,7 +171,7 @@ async fn next_process_goes_on_where_the_last_one_ended() {
     let directory = Arc::default();
     let next = Nodes { log: nodes.log.clone(), directory }.start(&sink).await;
     pass(5).await;
-    assert_eq!(sink.texts(), ["1"], "users have time to come back after a restart");
+    assert_eq!(sink.texts(), ["1"], "users have time to reconnect after a restart");
     pass(DECIDED).await;
     assert_eq!(sink.texts(), ["1", "2"]);
     drop(next);

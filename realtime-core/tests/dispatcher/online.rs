@@ -1,4 +1,4 @@
-//! Who is online in all, in a tenant and in a room, over two nodes.
+//! Tests of the users who are online in all, in a tenant and in a room, over two nodes.
 
 use std::time::Duration;
 
@@ -71,7 +71,7 @@ async fn room_has_its_joined_users_and_those_who_entered_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rooms_that_a_connection_enters_and_leaves_are_in_the_directory() {
+async fn rooms_entered_and_left_by_connections_are_in_the_directory() {
     let (one, two) = two_nodes().await;
     let ann = one.register(Visitor::user("ann")).await;
     let nodes = [&one, &two];

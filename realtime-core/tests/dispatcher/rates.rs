@@ -105,7 +105,7 @@ async fn quiet_second_begins_the_patience_anew() {
     assert_eq!((provider.stats().connections, provider.stats().rate_limited), (1, 0));
 }
 
-/// What a tenant's rate holds back is no part of the client's own patience.
+/// Checks that a hold by the tenant's rate does not count against the client's own patience.
 #[tokio::test(start_paused = true)]
 async fn hold_of_the_tenant_does_not_end_a_patience() {
     let of_tenant = InboundRate::unlimited().with_events_per_second(100).with_events_burst(100);

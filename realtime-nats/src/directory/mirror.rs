@@ -35,7 +35,7 @@ struct Node {
     parts: HashMap<u32, Vec<Arc<Online>>>,
 }
 
-/// What is to be removed.
+/// A node, or the note of a removed node, that is to be removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ended {
     /// A node whose lease, of this revision, is over.

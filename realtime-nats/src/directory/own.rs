@@ -1,4 +1,4 @@
-//! What a process writes of its own nodes.
+//! The entries that a process writes for its own nodes.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;

@@ -39,12 +39,12 @@ pub(crate) struct Bounds {
     pub(crate) sessions_per_address: usize,
     /// The longest time that a session may be unconnected (30 s).
     pub(crate) connect_timeout: Duration,
-    /// What each of them may send.
+    /// Amount that each of them may send.
     pub(crate) allowance: Allowance,
 }
 
-/// What a session may send while it is connected to no namespace, since its start or the end of its
-/// last connection.
+/// Amount that a session may send while it is connected to no namespace, since its start or the end
+/// of its last connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Allowance {
     /// Number of packets (16).

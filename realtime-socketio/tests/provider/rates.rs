@@ -154,7 +154,8 @@ async fn packets_to_other_namespaces_count() {
     assert!(took >= Duration::from_millis(1_000), "50 events within {took:?}");
 }
 
-/// It has no connection of the provider's, whose close would be counted.
+/// Checks that the end of a session which does not stop is counted as a rejection: it has no
+/// connection of the provider's, whose close would be counted.
 #[tokio::test]
 async fn session_of_another_namespace_that_never_stops_is_counted() {
     let rate = InboundRate::default().with_events_per_second(20).with_events_burst(20);

@@ -77,7 +77,7 @@ async fn until_online(directory: &dyn Directory, count: usize) {
     in_time(format!("{count} connections"), waiting).await;
 }
 
-/// What two nodes send at the same time has one order at both.
+/// Checks that events which two nodes send at the same time have one order at both.
 pub async fn nodes_deliver_to_each_other_in_one_order<B: BrokerUnderTest>() {
     let server = B::start().await;
     let nodes = two_nodes(&server).await;
@@ -114,7 +114,8 @@ pub async fn trace_of_an_event_reaches_another_node<B: BrokerUnderTest>() {
     }
 }
 
-/// What became of an event is told for the connections of all nodes, open and ended.
+/// Checks that the explanation of an event has its outcome for the connections of all nodes, open
+/// and ended.
 pub async fn explanation_comes_from_all_nodes<B: BrokerUnderTest>() {
     let server = B::start().await;
     let [(here, log), (there, _)] = [node_with_log(&server).await, node_with_log(&server).await];

@@ -25,8 +25,8 @@ fn change(random: &mut SeededRng, last: Position) -> Record {
     }
 }
 
-/// What the broker makes of random changes, most of which it has dropped, is what
-/// [`RoomTable::apply`] makes of them.
+/// Checks that the broker makes the same of random changes, most of which it has dropped, as
+/// [`RoomTable::apply`] does.
 pub async fn dropped_changes_make_the_rooms_that_the_table_has<B: BrokerUnderTest>() {
     let server = B::start().await;
     let log = server.connect(LogBounds::default().with_records(7)).await;

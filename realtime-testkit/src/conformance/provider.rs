@@ -43,7 +43,7 @@ macro_rules! provider_conformance {
             binary_events_arrive_or_are_refused,
             burst_keeps_its_order,
             burst_of_many_publishers_has_one_order,
-            client_is_told_before_its_identity_expires,
+            client_is_notified_before_its_identity_expires,
             clients_enter_and_leave_rooms_by_events,
             close_all,
             close_one_connection,

@@ -50,7 +50,7 @@ setters! {
         with_max_event_bytes(max_event_bytes: usize) in delivery;
         /// Sets the longest time that a client may make no progress; default 30 s.
         with_write_stall(write_stall: Duration) in delivery;
-        /// Sets how long before an expiry a client is told; default 60 s.
+        /// Sets how long before an expiry a client is notified; default 60 s.
         with_expiry_notice(expiry_notice: Duration) in delivery;
         /// Sets the handlers.
         with_router(router: Router);

@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use ::metrics::Key;
 use realtime_core::Distribution;
 
-/// What the recorder has of each histogram, which can only be added to.
+/// The values that the recorder has of each histogram, which can only be added to.
 #[derive(Debug, Default)]
 pub(crate) struct Exported(Mutex<HashMap<Key, Distribution>>);
 

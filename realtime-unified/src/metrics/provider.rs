@@ -89,7 +89,7 @@ fn deliveries(writer: &mut Writer<'_>, stats: &Stats) {
     );
     writer.counter(
         "realtime_lost_total",
-        "Times that a client was told that its position had left the window.",
+        "Times that a client was notified that its position had left the window.",
         stats.lost,
     );
     writer.histogram(

@@ -9,7 +9,7 @@ use crate::metrics::seconds::in_seconds;
 pub(super) struct Writer<'a> {
     /// The labels of all that is written.
     labels: Vec<Label>,
-    /// What the recorder has of each histogram.
+    /// The values that the recorder has of each histogram.
     exported: &'a mut HashMap<Key, Distribution>,
 }
 

@@ -16,9 +16,9 @@ const MAX_LIFETIME: Duration = Duration::from_secs(600);
 /// [`NotificationServiceBuilder::tickets`](crate::NotificationServiceBuilder::tickets).
 ///
 /// A client posts to `/ticket` with its credentials in a header, and gets
-/// `{"ticket":"…","expiresIn":30}`. With `?ticket=…`, or Socket.IO's `auth.ticket`, it connects once
-/// with any provider: for an `EventSource`, which can send no header, without the credentials in a
-/// URL. A ticket holds the identity, encrypted with a key of the log's epoch
+/// `{"ticket":"…","expiresIn":30}`. With `?ticket=…`, or Socket.IO's `auth.ticket`, it connects
+/// once with any provider: for an `EventSource`, which can send no header, without the credentials
+/// in a URL. A ticket holds the identity, encrypted with a key of the log's epoch
 /// ([`cursor_secret`](crate::NotificationServiceBuilder::cursor_secret), or the log's own), so that
 /// every node of the service accepts it, and the log decides which use is the first.
 #[derive(Clone, Debug)]

@@ -13,24 +13,24 @@ use realtime_http::Rejection;
 use realtime_http::spi::method_response;
 
 use crate::service::NotificationService;
-use crate::ticket::office::TicketOffice;
+use crate::ticket::issuer::TicketIssuer;
 
 /// The methods of the route.
 const METHODS: &str = "OPTIONS, POST";
 
-type Desk = State<(NotificationService, TicketOffice)>;
+type Issuer = State<(NotificationService, TicketIssuer)>;
 
 /// Returns the route of a service's tickets.
-pub(crate) fn route(service: NotificationService, office: TicketOffice) -> Router {
-    let path = office.path().to_owned();
+pub(crate) fn route(service: NotificationService, issuer: TicketIssuer) -> Router {
+    let path = issuer.path().to_owned();
     let methods = post(exchange).options(preflight).fallback(wrong_method);
-    Router::new().route(&path, methods).with_state((service, office))
+    Router::new().route(&path, methods).with_state((service, issuer))
 }
 
 /// Answers with a ticket for the client that the request's credentials identify.
-async fn exchange(State((service, office)): Desk, request: Request) -> Response {
+async fn exchange(State((service, issuer)): Issuer, request: Request) -> Response {
     let parts = request.into_parts().0;
-    let issued = issue(&service, &office, &parts).await.map_err(Rejection::from);
+    let issued = issue(&service, &issuer, &parts).await.map_err(Rejection::from);
     let mut response = issued.into_response();
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -38,14 +38,14 @@ async fn exchange(State((service, office)): Desk, request: Request) -> Response 
     response
 }
 
-async fn issue(service: &NotificationService, office: &TicketOffice, parts: &Parts) -> Result<Json<serde_json::Value>> {
+async fn issue(service: &NotificationService, issuer: &TicketIssuer, parts: &Parts) -> Result<Json<serde_json::Value>> {
     let identity = service.identify_handshake(parts).await?;
-    let ticket = office.issue(&identity).await?;
+    let ticket = issuer.issue(&identity).await?;
     Ok(Json(serde_json::json!({ "ticket": ticket.text, "expiresIn": ticket.lifetime.as_secs() })))
 }
 
 /// Answers the preflight of a page of another origin, whose request has a header of its own.
-async fn preflight(State((service, _)): Desk, request: Request) -> Response {
+async fn preflight(State((service, _)): Issuer, request: Request) -> Response {
     let mut response = (StatusCode::NO_CONTENT, [(ALLOW, METHODS)]).into_response();
     service.origins().allow_preflight(&request.into_parts().0, "POST", response.headers_mut());
     response

@@ -12,7 +12,7 @@ const HEAD: usize = 1 + 8;
 const NONCE: usize = 24;
 /// The longest ticket: it has to fit into the line of a request, of which proxies take 8 KiB.
 pub(crate) const MAX_CHARACTERS: usize = 6_000;
-/// What the key is for.
+/// The purpose for which the key is derived.
 const PURPOSE: &str = "realtime ticket";
 
 /// A ticket that has not been opened.

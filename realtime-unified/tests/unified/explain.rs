@@ -270,7 +270,7 @@ async fn restart_is_told_before_the_end() {
         assert_eq!(known.end.as_ref().unwrap().reason.code(), 1012);
     }
     let text = explanation.to_string();
-    assert_eq!(text.matches("told to reconnect").count(), 3, "{text}");
+    assert_eq!(text.matches("asked to reconnect").count(), 3, "{text}");
     let later = service.explain(EventId::random(), "ann").await.unwrap();
     assert!(later.connections.iter().all(|known| known.fate == Fate::Unknown { why: Unknown::Event }), "{later}");
 }

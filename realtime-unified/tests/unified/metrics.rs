@@ -179,7 +179,7 @@ async fn publish(service: &NotificationService) {
     assert_eq!(service.send(Target::user("ann"), other).await.unwrap_err().code(), "key_reused");
 }
 
-/// What the table says of a metric: its type, and the values of each label; none if they are
+/// The entry of a metric in the table: its type, and the values of each label; none if they are
 /// open.
 #[derive(Debug)]
 struct Documented {

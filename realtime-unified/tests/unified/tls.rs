@@ -192,6 +192,6 @@ async fn one_http2_connection_carries_many_event_streams() {
     for stream in &mut streams {
         crate::support::http2::to_end(stream).await;
     }
-    // The client was told to open another connection, which can reach another node.
+    // The client was asked to open another connection, which can reach another node.
     eventually("no further requests", || client.is_closed()).await;
 }

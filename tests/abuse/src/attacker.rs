@@ -26,7 +26,7 @@ const LINE: f64 = 125e6;
 /// The nice value: the watched clients on the same processor come first.
 const NICE: i32 = 15;
 
-/// What the tasks of an attack share.
+/// The state that the tasks of an attack share.
 pub(crate) struct Attacker {
     /// The attacked server.
     pub(crate) server: SocketAddr,

@@ -27,7 +27,7 @@ pub(crate) struct Watch {
     _tasks: JoinSet<()>,
 }
 
-/// What one of them has seen.
+/// The observations of one watched client.
 #[derive(Debug, Default)]
 struct Seen {
     /// From the moment at which an event was due to be sent.

@@ -21,7 +21,7 @@ pub const EVENT: &str = "numbered";
 const LOOK: Duration = Duration::from_millis(50);
 /// The time that a client may take to be welcomed.
 const CONNECT: Duration = Duration::from_secs(15);
-/// The least and greatest delay before a client reconnects that was told none.
+/// The least and greatest delay before a client reconnects that was sent none.
 const USUAL: (u64, u64) = (500, 1_500);
 
 /// One client.
@@ -79,9 +79,9 @@ impl Follower {
                     home = None;
                     self.stay(client).await
                 }
-                Err((error, told)) => {
+                Err((error, delay)) => {
                     self.note(Seen::Failed { at: Instant::now(), how: error });
-                    told
+                    delay
                 }
             };
             sleep(delay.unwrap_or_else(|| self.usual())).await;
@@ -118,11 +118,11 @@ impl Follower {
     /// Reads until the connection ends, and returns the delay to reconnect after.
     async fn stay(&mut self, mut client: Client) -> Option<Duration> {
         self.connected.fetch_add(1, Ordering::AcqRel);
-        let mut told = None;
+        let mut delay = None;
         let error = loop {
             let each = |scanned: Scanned<'_>| {
                 if scanned.name == "reconnect" {
-                    told = number_after(b"\"delayMs\":", scanned.data).map(Duration::from_millis);
+                    delay = number_after(b"\"delayMs\":", scanned.data).map(Duration::from_millis);
                 }
                 observe(&self.seen, &scanned, None);
             };
@@ -131,18 +131,18 @@ impl Follower {
             }
         };
         self.connected.fetch_sub(1, Ordering::AcqRel);
-        let told = told.or(client.take_retry());
-        self.note(Seen::End { at: Instant::now(), how: error.to_string(), told });
+        let delay = delay.or(client.take_retry());
+        self.note(Seen::End { at: Instant::now(), how: error.to_string(), delay });
         // One that got none keeps the cursor that it had.
         self.options.cursor = client.cursor().or(self.options.cursor.take());
-        told.or(client.last_retry())
+        delay.or(client.last_retry())
     }
 
     fn note(&self, seen: Seen) {
         lock(&self.seen).push(seen);
     }
 
-    /// Returns the delay of a client that was told none.
+    /// Returns the delay of a client that was sent none.
     fn usual(&mut self) -> Duration {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;

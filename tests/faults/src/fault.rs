@@ -1,4 +1,4 @@
-//! What happens to the processes of a run.
+//! The faults that happen to the processes of a run.
 
 use std::time::Duration;
 
@@ -59,10 +59,10 @@ pub enum Fault {
     Wiped,
 }
 
-/// What a fault did, for the checks after it.
+/// The times of a fault and of its effect, for the checks after it.
 #[derive(Clone, Copy, Debug)]
 pub struct Struck {
-    /// Its beginning.
+    /// The beginning of the fault.
     pub begin: Instant,
     /// The moment from which everything could work again.
     pub end: Instant,

@@ -1,4 +1,4 @@
-//! What was sent, and what a client saw.
+//! The history of a run: the events that were sent, and everything that a client saw.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -30,14 +30,14 @@ pub struct Sent {
     pub retried: bool,
 }
 
-/// What a sender knows of an event.
+/// The outcome of an event, as far as its sender knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It is in the log, at this position if the receipt has one.
+    /// An event in the log, at this position if the receipt has one.
     Ok(Option<u64>),
-    /// It is certainly not in the log.
+    /// An event that is certainly not in the log.
     Refused,
-    /// It may be in the log.
+    /// An event that may be in the log.
     Unknown,
 }
 
@@ -53,14 +53,14 @@ pub struct Place {
 /// One thing that a client saw.
 #[derive(Clone, Debug)]
 pub enum Seen {
-    /// The end of a connection: how, and the delay that the client was told, if it was.
+    /// The end of a connection: how, and the delay that the server sent, if it did.
     End {
         /// When.
         at: Instant,
-        /// How.
+        /// The error with which it ended.
         how: String,
-        /// The told delay.
-        told: Option<Duration>,
+        /// The delay that the server sent.
+        delay: Option<Duration>,
     },
     /// An event of this number.
     Event {

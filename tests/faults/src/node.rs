@@ -26,7 +26,7 @@ pub const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.
 pub struct NodeOptions {
     /// The name.
     pub name: String,
-    /// What says where the log is.
+    /// The arguments that say where the log is.
     pub log: Vec<String>,
     /// The shift of its clock, as `+1h`.
     pub clock: Option<&'static str>,

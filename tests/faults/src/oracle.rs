@@ -10,7 +10,7 @@ use crate::population::{Person, Population};
 /// The examples of each violation that are kept.
 const EXAMPLES: usize = 3;
 
-/// What the comparison found, in numbers of events, or of deliveries to one client each.
+/// The findings of the comparison, in numbers of events, or of deliveries to one client each.
 #[derive(Clone, Debug, Default)]
 pub struct Verdict {
     /// Events in the log.
@@ -24,8 +24,8 @@ pub struct Verdict {
     /// Connections that began with `reason: "epoch"`.
     pub anew: usize,
     /// Deliveries that are missing at clients that received `reason: "epoch"` afterwards.
-    pub told: usize,
-    /// What must not be, by name.
+    pub notified: usize,
+    /// The number of violations of each kind.
     pub wrong: HashMap<Wrong, usize>,
     /// Examples of what must not be.
     pub examples: Vec<String>,
@@ -47,16 +47,16 @@ pub enum Wrong {
     Refused,
     /// A delivery to a client that it was not for.
     Stray,
-    /// A connection with a cursor that was neither resumed nor told that the life is another one.
+    /// A connection with a cursor that was neither resumed nor notified that the life is another one.
     Unresumed,
-    /// A missing delivery, of which the client was not told.
-    Untold,
+    /// A missing delivery, of which the client was not notified.
+    Silent,
 }
 
 impl Wrong {
     /// Every violation, as in tables.
     pub const ALL: [Self; 8] = [
-        Self::Untold,
+        Self::Silent,
         Self::Doubled,
         Self::Disordered,
         Self::Refused,
@@ -97,9 +97,9 @@ pub fn judge(sent: &[Sent], population: &Population, seen: &[Vec<Seen>], keeps: 
                 continue;
             }
             if read.last_anew.is_some_and(|anew| anew >= sent.begun) {
-                verdict.told += 1;
+                verdict.notified += 1;
             } else {
-                verdict.note(Wrong::Untold, || format!("event {number} at client {client}: {sent:?}"));
+                verdict.note(Wrong::Silent, || format!("event {number} at client {client}: {sent:?}"));
             }
         }
     }
@@ -115,7 +115,7 @@ impl Verdict {
     }
 
     /// Returns whether nothing is as it must not be; in a run that keeps the log no client may be
-    /// told that it lost something either.
+    /// notified that it lost something either.
     #[must_use]
     pub fn holds(&self, keeps: bool) -> bool {
         self.wrong.is_empty() && (!keeps || self.anew == 0)
@@ -130,12 +130,12 @@ impl Verdict {
     }
 }
 
-/// What one client received.
+/// The events that one client received, and its last notice of another life.
 #[derive(Default)]
 struct Read {
     /// The epochs in which it got each event.
     got: HashMap<usize, Vec<u64>>,
-    /// The last time it was told that the life is another one.
+    /// The last time it was notified that the life is another one.
     last_anew: Option<Instant>,
 }
 
@@ -233,7 +233,7 @@ mod tests {
     use super::*;
     use crate::population::Audience;
 
-    /// What a run of one client looks like in which three events were sent to all.
+    /// The history of a run with one client, in which all events were sent to all.
     struct Scene {
         sent: Vec<Sent>,
         seen: Vec<Seen>,
@@ -284,7 +284,7 @@ mod tests {
     #[test]
     fn each_violation_is_noticed() {
         for (wrong, seen) in [
-            (Wrong::Untold, vec![event(0, 1), event(2, 1)]),
+            (Wrong::Silent, vec![event(0, 1), event(2, 1)]),
             (Wrong::Doubled, vec![event(0, 1), event(1, 1), event(1, 1), event(2, 1)]),
             (Wrong::Disordered, vec![event(1, 1), event(0, 1), event(2, 1)]),
             (Wrong::Stray, vec![event(0, 1), event(1, 1), event(2, 1), event(3, 1)]),
@@ -301,14 +301,14 @@ mod tests {
     }
 
     #[test]
-    fn told_loss_holds_only_where_the_log_may_be_lost() {
+    fn notified_loss_holds_only_where_the_log_may_be_lost() {
         let verdict = three().judge([event(0, 1), welcome(2, Some(1)), event(2, 2)]);
         assert!(verdict.holds(false) && !verdict.holds(true), "{verdict:?}");
-        assert_eq!((verdict.told, verdict.anew), (1, 1));
+        assert_eq!((verdict.notified, verdict.anew), (1, 1));
         let mut later = three();
         later.seen.push(welcome(2, Some(1)));
         later.sent[2].begun = Instant::now() + std::time::Duration::from_secs(1);
-        assert_eq!(later.judge([]).count(Wrong::Untold), 1, "sent after the client was told");
+        assert_eq!(later.judge([]).count(Wrong::Silent), 1, "sent after the client was notified");
     }
 
     #[test]

@@ -49,7 +49,8 @@ impl Proxy {
         Ok(Self { address, line, _tasks: tasks })
     }
 
-    /// Holds everything back, or lets it pass again: bytes and ends that came meanwhile arrive then.
+    /// Holds everything back, or lets it pass again: bytes and ends that came meanwhile arrive
+    /// then.
     pub fn hold(&self, held: bool) {
         self.line.send_modify(|line| line.held = held);
     }

@@ -32,8 +32,8 @@ pub const TITLES: [&str; 19] = [
     "unknown",
     "delivered",
     "epoch",
-    "told",
-    "untold",
+    "notified",
+    "silent",
     "doubled",
     "disorder",
     "ref. del.",
@@ -61,7 +61,7 @@ pub struct Plan {
     pub clients: usize,
 }
 
-/// What was measured in a run.
+/// The measurements and the verdict of a run.
 struct Measured {
     verdict: Verdict,
     struck: Struck,
@@ -180,9 +180,9 @@ impl Plan {
         let recovery = recoveries.last().map_or("-".to_owned(), |last| seconds(*last));
         let mut row = vec![self.name(), format!("{:.0}", took.as_secs_f64())];
         row.extend([verdict.ok, verdict.refused, verdict.unknown, verdict.delivered].map(|count| count.to_string()));
-        row.extend([verdict.anew, verdict.told].map(|count| count.to_string()));
+        row.extend([verdict.anew, verdict.notified].map(|count| count.to_string()));
         row.extend(
-            [Wrong::Untold, Wrong::Doubled, Wrong::Disordered, Wrong::Refused, Wrong::Stray, Wrong::Life].map(count),
+            [Wrong::Silent, Wrong::Doubled, Wrong::Disordered, Wrong::Refused, Wrong::Stray, Wrong::Life].map(count),
         );
         row.push((verdict.count(Wrong::Lost) + verdict.count(Wrong::Unresumed)).to_string());
         row.extend([seconds(*longest), disturbed(readiness.red), disturbed(readiness.green), recovery]);
@@ -192,11 +192,11 @@ impl Plan {
     fn require(&self, measured: &Measured, report: &mut Report) {
         let Measured { verdict, struck, readiness, ends, last_end, longest, recoveries, settled } = measured;
         let keeps = self.fault.keeps(self.backend, self.sync);
-        report.require(verdict.holds(keeps), "each client gets each event once, in order, or is told");
+        report.require(verdict.holds(keeps), "each client gets each event once, in order, or is notified");
         verdict.examples.iter().for_each(|example| println!("              {example}"));
         if self.fault.loses() {
             report.require(verdict.anew > 0, "the loss is noticed");
-            report.within(last_end.as_secs_f64(), NOTICED.as_secs_f64(), "seconds until the last client is told");
+            report.within(last_end.as_secs_f64(), NOTICED.as_secs_f64(), "seconds until the last client is notified");
         }
         report.within(longest.as_secs_f64(), OUTCOME.as_secs_f64(), "seconds of the longest send");
         report.require(readiness.missed == 0, "nodes turn not ready, and ready again by themselves");

@@ -22,14 +22,14 @@ const AGAIN: Duration = Duration::from_millis(300);
 /// The time for which an event is sent again once the sender should stop.
 const LAST: Duration = Duration::from_secs(20);
 
-/// What all senders of a run share.
+/// The state that all senders of a run share.
 #[derive(Debug)]
 pub struct Sending {
     /// The nodes.
     pub cluster: Arc<Cluster>,
     /// The receivers.
     pub population: Arc<Population>,
-    /// What was sent.
+    /// The events that were sent.
     pub ledger: Ledger,
     /// Begins the idempotency keys of this run.
     pub run: u64,
@@ -44,7 +44,7 @@ pub struct Sending {
 /// One sender.
 #[derive(Debug)]
 pub struct Lane {
-    /// What all share.
+    /// The state that all senders share.
     pub sending: Arc<Sending>,
     /// The number.
     pub number: usize,

@@ -81,7 +81,7 @@ pub struct World {
     pub seats: Vec<Arc<Seat>>,
     /// The nodes that run.
     pub nodes: Vec<Option<Node>>,
-    /// How they are started.
+    /// The options with which the nodes are started.
     pub options: Vec<NodeOptions>,
     /// The proxy in front of the broker of each node, if there are any.
     pub proxies: Vec<Proxy>,
@@ -91,7 +91,7 @@ pub struct World {
     pub disk: Option<SmallDisk>,
     /// The users.
     pub population: Arc<Population>,
-    /// What the senders share.
+    /// The state that the senders share.
     pub sending: Arc<Sending>,
     /// The clients' histories.
     pub seen: Vec<Arc<Mutex<Vec<Seen>>>>,

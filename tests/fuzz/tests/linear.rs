@@ -5,13 +5,15 @@ use realtime_fuzz::TARGETS;
 use rustix::time::{ClockId, clock_gettime};
 
 const SHORT: usize = 4 * 1024;
-/// How many times longer the other input is, and the most that it may take.
+/// The factor by which the other input is longer, and the greatest factor by which it may take
+/// longer.
 const TIMES: usize = 8;
 const MOST: f64 = 4.0 * TIMES as f64;
-/// What is quicker is not compared, in seconds.
+/// The time in seconds below which a run is not compared.
 const LEAST: f64 = 0.005;
 
-/// What is repeated in each format: nesting, many fields, escapes, separators, empty frames.
+/// The pieces that are repeated in each format: nesting, many fields, escapes, separators, empty
+/// frames.
 const ANY: &[&[u8]] = &[b"[", b"\"a\":1,", b"\\", b"\"", b"\n", b","];
 const JSON: &[&[u8]] = &[b"{\"a\":", b"1,", b"\\ud800", b"\"\\\"", b"\xe2\x80\xa8", b"\r"];
 const FRAMES: &[&[u8]] = &[b"\x01\x80\0\0\0\0", b"\0\x80\0\0\0\0", b"\x81\x85\0\0\0\x0042[7]", b"\x89\x80\0\0\0\0"];

@@ -1,4 +1,4 @@
-//! What is written is read again as it was, over generated values.
+//! Round trips over generated values: what is written is read again as it was.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod values;

@@ -1,4 +1,4 @@
-//! What a first program writes, each of which once was a mistake: this file has to compile.
+//! Constructs of a first program, each of which once was a mistake: this file has to compile.
 //!
 //! A test of its own and no `pass` case of trybuild, which would build all dependencies again.
 

@@ -2,8 +2,8 @@
 //!
 //! `broker` keeps the only log and loses records of it; `link` and `directory` are what a node sees
 //! of both, with faults of its own; `truth` is the tree of all records that ever were; `client`
-//! compares what a client receives with a path in it; `look` checks outcomes of calls, ends of rooms
-//! and that nothing is missing at rest; `world` and `steps` run it all.
+//! compares what a client receives with a path in it; `look` checks outcomes of calls, ends of
+//! rooms and that nothing is missing at rest; `world` and `steps` run it all.
 
 mod broker;
 mod calls;

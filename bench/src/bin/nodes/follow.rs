@@ -99,8 +99,8 @@ impl Follower {
         Ok(Self { server, backplane, epoch, event, _swarm, deliveries })
     }
 
-    /// Appends events, the last one for the client; returns the node's microseconds of CPU for each.
-    /// With `is_behind` it does not run until all are there.
+    /// Appends events, the last one for the client; returns the node's microseconds of CPU for
+    /// each. With `is_behind` it does not run until all are there.
     async fn round(&self, events: usize, is_behind: bool) -> Result<f64> {
         let (received, cpu) = (self.deliveries.count(), self.server.process.cpu_time()?);
         if is_behind {

@@ -12,7 +12,7 @@ mod follow;
 
 #[derive(Parser)]
 struct Args {
-    /// What is measured
+    /// The parts to measure
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Part::Delivered, Part::Follow])]
     parts: Vec<Part>,
     #[command(flatten)]

@@ -4,11 +4,11 @@
 //! The records are written by the node that saw the user's last connection leave, or that made the
 //! join if there never was one, when that was longer ago than the window reaches; by any other node
 //! if that one has not for several times as long. The directory is asked first whether the user is
-//! connected to another node. It may have lost entries, and a node may be cut off from it. So, where
-//! other nodes read the log, the end has two steps: a question that every node applies, to which one
-//! that has a connection, or saw the last one leave less than the window's age ago, answers by a
-//! record, and the end, which has no effect after such an answer.
-//! The time in which the log could not be read counts for no absence.
+//! connected to another node. It may have lost entries, and a node may be cut off from it. So,
+//! where other nodes read the log, the end has two steps: a question that every node applies, to
+//! which one that has a connection, or saw the last one leave less than the window's age ago,
+//! answers by a record, and the end, which has no effect after such an answer. The time in which
+//! the log could not be read counts for no absence.
 //!
 //! If the end is applied all the same while a connection is registered, that connection has to
 //! reconnect and begin anew.

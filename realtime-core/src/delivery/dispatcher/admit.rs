@@ -109,7 +109,7 @@ impl<C: Codec> Dispatcher<C> {
             self.check_other_nodes(self.check_open()?, identity, Instant::now()).await?;
             Ok(ticket)
         };
-        self.admit_in(request, rooms, cursor, take_slot).await
+        self.in_handshake(request, self.decide_on(request, rooms, cursor, take_slot)).await
     }
 
     /// Admits a connection request as [`Dispatcher::admit`] does, but at the limit of its user
@@ -127,9 +127,9 @@ impl<C: Codec> Dispatcher<C> {
         most: Duration,
         held: impl Fn(bool) + Send + Sync,
     ) -> Result<Admitted, Refusal> {
-        self.admit_in(request, rooms, cursor, async |identity| {
+        let take_slot = async |identity: &Identity| {
             let (until, address) = (Instant::now() + most, request.address());
-            let take_slot = async |admission: &Arc<Admission>, probe: &(dyn Fn() + Sync)| {
+            let wait_for_slot = async |admission: &Arc<Admission>, probe: &(dyn Fn() + Sync)| {
                 let mut turn = match admission.admit_or_wait(identity, address)? {
                     Entry::Admitted(ticket) => return Ok(ticket),
                     Entry::Waits(turn) => turn,
@@ -141,22 +141,12 @@ impl<C: Codec> Dispatcher<C> {
                 let slot = slot.ok().and_then(Result::ok).ok_or_else(|| admission.user_limit())?;
                 admission.complete(slot, identity, address)
             };
-            let own = take_slot(&self.admission, &|| self.probe(identity)).await?;
+            let own = wait_for_slot(&self.admission, &|| self.probe(identity)).await?;
             let runtime = self.check_open()?;
-            let ticket = own.within(take_slot(&runtime.slots, &|| probe_all(runtime, identity)).await?);
+            let ticket = own.within(wait_for_slot(&runtime.slots, &|| probe_all(runtime, identity)).await?);
             self.check_other_nodes(runtime, identity, until).await?;
             Ok(ticket)
-        })
-        .await
-    }
-
-    async fn admit_in(
-        &self,
-        request: &ConnectRequest,
-        rooms: &[String],
-        cursor: Option<String>,
-        take_slot: impl AsyncFnOnce(&Identity) -> Result<Ticket, Refusal>,
-    ) -> Result<Admitted, Refusal> {
+        };
         self.in_handshake(request, self.decide_on(request, rooms, cursor, take_slot)).await
     }
 

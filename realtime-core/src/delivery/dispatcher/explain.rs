@@ -1,4 +1,4 @@
-//! What is known of connections, to explain what became of an event for them.
+//! The facts known of connections, to explain the outcome of an event for them.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -35,8 +35,8 @@ impl<C: Codec> Dispatcher<C> {
         (was_joined || position > self.window.start()).then_some(was_joined)
     }
 
-    /// Keeps what is known of a connection that leaves the hub, in one step with that, so that it is
-    /// among the open ones or among these. Nobody can ask for one without a user.
+    /// Keeps what is known of a connection that leaves the hub, in one step with that, so that it
+    /// is among the open ones or among these. Nobody can ask for one without a user.
     pub(super) fn keep_life(
         &self,
         connection: &Connection<C::Frame>,
@@ -62,7 +62,7 @@ impl<C: Codec> Dispatcher<C> {
     fn life_of(&self, connection: &Connection<C::Frame>, stays: Stays) -> ConnectionLife {
         // First what was taken, then what was left out of it.
         let outbox = connection.outbox.snapshot(Instant::now());
-        let (info, birth) = (&connection.info, &connection.birth);
+        let (info, opening) = (&connection.info, &connection.opening);
         ConnectionLife {
             connection: info.id,
             provider: info.provider,
@@ -70,18 +70,18 @@ impl<C: Codec> Dispatcher<C> {
             tenant: info.identity.shared_tenant().cloned(),
             address: info.address,
             former: connection.former,
-            connected: birth.at,
-            epoch: birth.epoch,
+            connected: opening.at,
+            epoch: opening.epoch,
             registered_at: connection.registered_at,
-            from: birth.from,
-            began: birth.reason,
+            from: opening.from,
+            began: opening.reason,
             taken: outbox.taken,
             has_more: outbox.behind || outbox.queued_events > 0,
             dropped: outbox.counts.dropped,
             overflows: outbox.counts.overflows,
             omissions: connection.outbox.omissions(),
             stays,
-            reconnect: connection.told_reconnect.load(Ordering::Relaxed),
+            reconnect: connection.reconnect_sent.load(Ordering::Relaxed),
             closing: connection.outbox.is_closed(),
             end: None,
         }

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tokio::sync::oneshot;
 use tracing::Instrument;
 
-use crate::delivery::connection::{Birth, Connection, Disconnected, Lease};
+use crate::delivery::connection::{Connection, Disconnected, Opening, Resources};
 use crate::delivery::credentials::Credentials;
 use crate::delivery::dispatcher::{Admitted, Dispatcher};
 use crate::delivery::outbox::Outbox;
@@ -41,7 +41,7 @@ impl<C: Codec> Dispatcher<C> {
             "connected"
         );
         if let Some(presence) = self.node_id().and_then(|node| self.hub.presence(node, info.id)) {
-            self.tell_directory(Change::Opened(presence));
+            self.update_directory(Change::Opened(presence));
         }
         if connection.credentials.is_some() {
             self.begin_credentials(&connection);
@@ -65,7 +65,7 @@ impl<C: Codec> Dispatcher<C> {
     ) -> Arc<Connection<C::Frame>> {
         let Admitted { id, identity, ticket, rooms, data, cursor, former, address, request, trace } = admitted;
         let provider = self.config.provider;
-        let lease = Lease { ticket, _task: self.running.tasks.token(), hooks };
+        let resources = Resources { ticket, _task: self.running.tasks.token(), hooks };
         let mut info = ConnectionInfo { id, provider, identity, resumed: false, address };
         let span = self.connection_span(&info, trace.as_ref());
         let mut replayed_from = None;
@@ -77,7 +77,7 @@ impl<C: Codec> Dispatcher<C> {
             self.counters.presented(reason);
             info.resumed = resumed;
             let cursor = self.cursor(from);
-            let birth = Birth { at: SystemTime::now(), epoch: cursor.epoch(), from, reason };
+            let opening = Opening { at: SystemTime::now(), epoch: cursor.epoch(), from, reason };
             let connection = Connection {
                 outbox: Outbox::new(from, self.welcome(id, cursor, resumed, reason)),
                 credentials: Credentials::of(&info.identity, request).map(Box::new),
@@ -85,15 +85,15 @@ impl<C: Codec> Dispatcher<C> {
                 former: former.filter(|_| resumed),
                 connected_at: Instant::now(),
                 registered_at: applied,
-                birth,
+                opening,
                 inbox: OnceLock::new(),
                 meter: OnceLock::new(),
                 data,
-                told_reconnect: AtomicBool::new(false),
+                reconnect_sent: AtomicBool::new(false),
                 fault: OnceLock::new(),
                 in_flight: Mutex::default(),
                 unwritten: AtomicStamp::default(),
-                lease: Mutex::new(Some(lease)),
+                resources: Mutex::new(Some(resources)),
                 span,
                 outlet,
             };
@@ -146,9 +146,9 @@ impl<C: Codec> Dispatcher<C> {
         if reason == CloseReason::WRITE_STALL {
             add(&self.counters.stalled, 1);
         }
-        // Take the lease first: `Registration::inbox` treats a missing lease as "already
+        // Take the resources first: `Registration::inbox` treats missing ones as "already
         // unregistered".
-        let lease = connection.lease.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let resources = connection.resources.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.counters.closed(&reason);
         if let Some(Some(meter)) = connection.meter.get() {
             meter.stop();
@@ -161,9 +161,9 @@ impl<C: Codec> Dispatcher<C> {
         for ask in asks {
             ask.settle(id, AckStatus::Gone, None);
         }
-        self.tell_directory(Change::Closed(id));
+        self.update_directory(Change::Closed(id));
         log_disconnect(connection, &reason);
-        if let Some(hooks) = lease.and_then(|lease| lease.hooks) {
+        if let Some(hooks) = resources.and_then(|resources| resources.hooks) {
             // The task is gone when the runtime shuts down.
             let _ = hooks.send(Disconnected { reason, _lingers: Counted::new(&self.counters.lingering_hooks) });
         }
@@ -181,9 +181,9 @@ impl<C: Codec> Dispatcher<C> {
         self.runtime.get().map(|runtime| runtime.log.node().id)
     }
 
-    pub(super) fn tell_directory(&self, change: Change) {
+    pub(super) fn update_directory(&self, change: Change) {
         if let Some(runtime) = self.runtime.get() {
-            runtime.tracker.tell(change);
+            runtime.tracker.queue(change);
         }
     }
 

@@ -20,7 +20,7 @@ impl<C: Codec> Dispatcher<C> {
         let entered = self.hub.enter(id, &room.into());
         if entered {
             add(&self.counters.rooms_entered, 1);
-            self.tell_directory(Change::Rooms(id));
+            self.update_directory(Change::Rooms(id));
         }
         entered
     }
@@ -31,7 +31,7 @@ impl<C: Codec> Dispatcher<C> {
         let left = self.hub.leave(id, room);
         if left {
             add(&self.counters.rooms_left, 1);
-            self.tell_directory(Change::Rooms(id));
+            self.update_directory(Change::Rooms(id));
         }
         left
     }

@@ -17,9 +17,9 @@ use crate::values::drain::Drain;
 const SHUTDOWN_STEP: std::time::Duration = std::time::Duration::from_secs(1);
 
 impl<C: Codec> Dispatcher<C> {
-    /// Returns whether the node should get new clients: attached, the log readable and writable, not
-    /// shutting down. While the log can only be read, clients that connect all the same are
-    /// accepted.
+    /// Returns whether the node should get new clients: attached, the log readable and
+    /// writable, not shutting down. While the log can only be read, clients that connect all
+    /// the same are accepted.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.is_log_read()
@@ -142,7 +142,7 @@ impl<C: Codec> Dispatcher<C> {
         // Dropped if the lane is full: such a client would not read it in time either.
         let (pushed, _) = connection.outbox.push_side(frame, false, self.config.delivery.outbox, Instant::now());
         if pushed == Pushed::Queued {
-            connection.told_reconnect.store(true, Ordering::Relaxed);
+            connection.reconnect_sent.store(true, Ordering::Relaxed);
         }
         connection.close_after(self.hub.applied(), reason);
     }

@@ -50,7 +50,7 @@ pub(crate) struct Gauges {
     pub(crate) users: usize,
     pub(crate) rooms: usize,
     pub(crate) behind: usize,
-    /// What waits in the outboxes.
+    /// The number of events that wait in the outboxes; below, of their bytes.
     pub(crate) queued_events: usize,
     pub(crate) queued_bytes: usize,
     /// The longest time that something has waited in one of them.
@@ -138,8 +138,8 @@ impl<F: Frame> Index<F> {
         connections.map(|connection| (Arc::clone(connection), entered(connection.info.id))).collect()
     }
 
-    /// Returns whether a user of a tenant, or without one, was joined to a room when this record was
-    /// appended.
+    /// Returns whether a user of a tenant, or without one, was joined to a room when this record
+    /// was appended.
     pub(super) fn was_joined(&self, member: &Member, room: &str, position: Position) -> bool {
         let user = self.users.get(&member.user);
         user.is_some_and(|user| user.joined(member.tenant.as_deref()).was_in(room, position))

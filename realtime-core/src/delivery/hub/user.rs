@@ -58,8 +58,8 @@ impl<F> User<F> {
     }
 
     /// Returns whether a connection is registered for which the rooms of the bare name, or those of
-    /// a tenant, hold, or the last one left this node less than `age` ago; if not, notes the question
-    /// at this position.
+    /// a tenant, hold, or the last one left this node less than `age` ago; if not, notes the
+    /// question at this position.
     pub(super) fn check(&mut self, tenant: Option<&str>, position: Position, age: Duration, now: Instant) -> bool {
         if self.is_online(tenant) {
             return true;

@@ -27,11 +27,11 @@ const ANSWERS: Duration = Duration::from_secs(2);
 /// The reason why records are not decided that the log has dropped.
 const GONE: &str = "the log has dropped them";
 
-/// What becomes of a record.
+/// The decision about a record.
 enum Verdict {
-    /// It is for no user, or has reached its user.
+    /// No call: the record is for no user, has or may have reached its user, or is gone.
     Done,
-    /// Its answers are awaited.
+    /// A wait for the answers to the record, until this time.
     Wait(Instant),
     Call(OfflineEvent),
 }

@@ -1,4 +1,4 @@
-//! What a deciding node has decided, and what a checkpoint says of it.
+//! The work of a deciding node: what it has decided, and what a checkpoint says of it.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
@@ -16,7 +16,7 @@ const SAVE: Duration = Duration::from_secs(1);
 const KEEP: Duration = Duration::from_secs(300);
 const KEEP_RECORDS: u64 = 5_000;
 
-/// What a deciding node has decided.
+/// The work of a deciding node: what it has decided, and what is still open.
 pub(super) struct Work {
     pub(super) term: u64,
     /// The last record that was looked at.
@@ -29,11 +29,11 @@ pub(super) struct Work {
     pub(super) waiting: BTreeSet<(Instant, Position)>,
     /// The records that were read after the cursor.
     pub(super) page: VecDeque<Entry>,
-    /// Whether something was decided that is in no checkpoint.
+    /// Set while something is decided that is in no checkpoint.
     pub(super) is_changed: bool,
     pub(super) saved: Instant,
     pub(super) saved_at: Position,
-    /// Whether the last checkpoint is in the log.
+    /// Set while the last checkpoint is in the log.
     pub(super) is_kept: bool,
 }
 

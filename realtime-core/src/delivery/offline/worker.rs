@@ -20,12 +20,12 @@ const TICK: Duration = Duration::from_millis(500);
 /// The time that calls under way have when the service ends.
 const LAST_CALLS: Duration = Duration::from_secs(5);
 
-/// What the task has been told, and has done.
+/// The signals to the task, and the progress that it has made.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     /// Notified when the task is to look at the log before its next tick.
     pub(super) asked: Notify,
-    /// Whether the task knows which node decides.
+    /// Set once the task knows which node decides.
     pub(super) begun: watch::Sender<bool>,
 }
 
@@ -41,10 +41,10 @@ pub(super) struct Worker {
     /// Since when the log is read and can be written.
     pub(super) up_since: Option<Instant>,
     /// The time of the last message to the other nodes.
-    pub(super) told: Option<Instant>,
+    pub(super) shared_at: Option<Instant>,
     /// The life of the log that the positions are of.
     pub(super) life: u64,
-    /// Whether the newest checkpoint of this life was looked for.
+    /// Set once the newest checkpoint of this life was looked for.
     pub(super) has_searched: bool,
     /// Set while this node decides.
     pub(super) work: Option<Work>,
@@ -66,7 +66,7 @@ impl Worker {
             seen: Seen::default(),
             nodes: None,
             up_since: None,
-            told: None,
+            shared_at: None,
             has_searched: false,
             work: None,
             due: Position::START,

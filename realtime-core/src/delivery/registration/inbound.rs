@@ -1,4 +1,4 @@
-//! What comes from the client of a registered connection.
+//! The messages from the client of a registered connection.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};

@@ -7,7 +7,7 @@ use tokio_util::task::TaskTracker;
 
 use super::*;
 use crate::admission::limits::Admission;
-use crate::delivery::connection::{Birth, Connection, Lease};
+use crate::delivery::connection::{Connection, Opening, Resources};
 use crate::delivery::cuts::{LARGE, Large};
 use crate::delivery::hub::Hub;
 use crate::delivery::outbox::Outbox;
@@ -175,15 +175,15 @@ fn visibility(registered_at: u64, end: u64) -> Visibility {
             former: None,
             connected_at: Instant::now(),
             registered_at: applied,
-            birth: Birth { at: SystemTime::now(), epoch: Epoch::new(7), from: applied, reason: "new" },
-            told_reconnect: AtomicBool::new(false),
+            opening: Opening { at: SystemTime::now(), epoch: Epoch::new(7), from: applied, reason: "new" },
+            reconnect_sent: AtomicBool::new(false),
             outbox: Outbox::new(applied, Bytes::new()),
             inbox: OnceLock::new(),
             meter: OnceLock::new(),
             data: OnceLock::new(),
             in_flight: Mutex::default(),
             unwritten: AtomicStamp::default(),
-            lease: Mutex::new(Some(Lease { ticket, _task: TaskTracker::new().token(), hooks: None })),
+            resources: Mutex::new(Some(Resources { ticket, _task: TaskTracker::new().token(), hooks: None })),
             fault: OnceLock::new(),
             span: tracing::Span::none(),
             outlet: Arc::new(SessionOutlet::new()),
@@ -253,8 +253,8 @@ fn ask_is_read_by_earlier_connections_until_its_deadline() {
     }
 }
 
-/// Its `lost` goes out in front of the read's frames, so that behind other records it would arrive
-/// before them.
+/// Checks that a record that is passed over is alone in its read: its `lost` goes out in front of
+/// the read's frames, so that behind other records it would arrive before them.
 #[test]
 fn record_that_is_passed_over_is_alone_in_its_read() {
     let window = Window::new(WindowConfig::default());

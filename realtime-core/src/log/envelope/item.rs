@@ -52,7 +52,8 @@ pub(super) fn item_header(item: &Item, payloads: &mut Vec<Payload>) -> ItemHeade
     }
 }
 
-/// Reads an item; takes its payload from the front of the bytes. `None` when its lengths do not fit.
+/// Reads an item; takes its payload from the front of the bytes. `None` when its lengths do
+/// not fit.
 pub(super) fn read_item(header: ItemHeader, payloads: &mut Bytes) -> Option<Item> {
     Some(match header {
         ItemHeader::Expected { connection, provider } => Item::Expected { connection, provider },

@@ -1,4 +1,4 @@
-//! What a log in this process holds, under one lock.
+//! The content of a log in this process, under one lock.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,15 +1,15 @@
-//! What nodes tell each other about the events that users got.
+//! The records that nodes exchange about the events that users got.
 
 use serde::{Deserialize, Serialize};
 
 use crate::values::cursor::Epoch;
 use crate::values::position::Position;
 
-/// How far users' events are decided, as the deciding node writes it into the log: another node, or
-/// the next process, goes on from here.
+/// The progress of the decisions about users' events, as the deciding node writes it into the log:
+/// another node, or the next process, goes on from here.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Checkpoint {
-    /// The number of the term of office. A node takes over by the first record of a new term; those
+    /// The number of the term of the deciding node. A node takes over by the first record of a new term; those
     /// that others write for the same term count for nothing.
     pub(crate) term: u64,
     /// Every record up to this position is decided, and its call has an outcome, except `open`.
@@ -17,7 +17,8 @@ pub(crate) struct Checkpoint {
     /// The positions up to there whose call is under way, or whose answer is awaited.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) open: Vec<Position>,
-    /// What is known of later records, so that a restart in order forgets nothing.
+    /// The state of later records, as far as it is known, so that a restart in order
+    /// forgets nothing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) words: Vec<Word>,
     /// Set by a node that ends, for another one to take over immediately.
@@ -46,12 +47,12 @@ pub(crate) struct Taken {
     pub(crate) open: Vec<(Position, Flags)>,
 }
 
-/// What is known of 64 positions: the number of the first one divided by 64, and a bit of
+/// The known state of 64 positions: the number of the first one divided by 64, and a bit of
 /// [`Flags::settled`] and of [`Flags::matched`] for each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Word(pub(crate) u64, pub(crate) u64, pub(crate) u64);
 
-/// What is known of one record for a user.
+/// The known state of one record for a user.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Flags {
     /// A connection got the event, or answered the ask: nothing is to be done.

@@ -9,8 +9,8 @@ const MOST_WORDS: usize = 16_384;
 /// The most words in one message: 65,536 positions.
 const MOST_SENT: usize = 1_024;
 
-/// What is known of the records after a checkpoint: which are for users, and which of those have
-/// reached them. Three bits a position, from the checkpoint to the log's end.
+/// The records after a checkpoint, as far as they are known: which are for users, and which of
+/// those have reached them. Three bits a position, from the checkpoint to the log's end.
 #[derive(Debug, Default)]
 pub(crate) struct Places {
     /// The number of the first word.
@@ -35,9 +35,9 @@ struct Bits {
 /// The next record to look at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Next {
-    /// Its position; `None` if there is none in the range.
+    /// The position of the record; `None` if there is none in the range.
     pub(crate) position: Option<Position>,
-    /// Whether records for users were passed over, which have reached them.
+    /// `true` if records for users were passed over, which have reached them.
     pub(crate) passed: bool,
 }
 
@@ -151,8 +151,8 @@ impl Places {
         Position::new(self.known_from)
     }
 
-    /// Returns what is known, to be told to others: the newest part if it is much.
-    pub(crate) fn told(&self) -> (Vec<Word>, Vec<(Position, Flags)>) {
+    /// Returns what is known, to be sent to others: the newest part if it is much.
+    pub(crate) fn to_share(&self) -> (Vec<Word>, Vec<(Position, Flags)>) {
         let skipped = self.words.len().saturating_sub(MOST_SENT);
         let words = self.words.iter().enumerate().skip(skipped).filter(|(_, bits)| bits.settled | bits.matched != 0);
         let words = words.map(|(at, bits)| Word(self.first + at as u64, bits.settled, bits.matched)).collect();
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn told_places_are_merged_whatever_their_order() {
+    fn shared_places_are_merged_whatever_their_order() {
         let (mut one, mut two) = (Places::default(), Places::default());
         for at in 1..=200 {
             one.applied(position(at), true);
@@ -265,7 +265,7 @@ mod tests {
         }
         (1..=200).filter(|at| at % 2 == 0).for_each(|at| one.settle(position(at)));
         two.set_matched(position(7));
-        let (words, open) = one.told();
+        let (words, open) = one.to_share();
         two.merge(&words, &open);
         two.merge(&words, &open);
         assert_eq!(found(&two, 0, 200), (1..=200).filter(|at| at % 2 == 1).collect::<Vec<_>>());
@@ -283,7 +283,7 @@ mod tests {
         assert_eq!(places.flags(position(10)), Flags { settled: false, matched: true });
         assert_eq!(places.flags(position(11)), Flags { settled: true, matched: false });
         assert_eq!(places.flags(position(12)), Flags::default(), "forgotten");
-        assert_eq!(places.told().1.len(), 2);
+        assert_eq!(places.to_share().1.len(), 2);
         places.trim(position(250), &[]);
         assert_eq!(places.flags(position(11)), Flags::default());
         assert_eq!(found(&places, 250, 300).len(), 50);
@@ -297,7 +297,7 @@ mod tests {
             assert!(places.words.len() <= MOST_WORDS);
         }
         places.merge(&[Word(u64::MAX, 1, 1)], &[]);
-        let told: HashSet<_> = places.told().0.iter().map(|word| word.0).collect();
-        assert!(told.len() <= MOST_SENT);
+        let shared: HashSet<_> = places.to_share().0.iter().map(|word| word.0).collect();
+        assert!(shared.len() <= MOST_SENT);
     }
 }

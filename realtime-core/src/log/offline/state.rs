@@ -15,7 +15,7 @@ use crate::values::target::{Scope, Target};
 /// The most nodes of which is kept how far they have read.
 const NODES: usize = 1_000;
 
-/// What a node with an offline sink knows of the events for users.
+/// The events for users, as far as a node with an offline sink knows of them.
 #[derive(Debug, Default)]
 pub(crate) struct Offline {
     /// Locked for a few steps only, by the applying task among others.
@@ -27,7 +27,7 @@ pub(crate) struct Offline {
 struct State {
     places: Places,
     newest: Option<Newest>,
-    /// How far the other nodes have read, and when they said so.
+    /// The position up to which each other node has read, and the time of that report.
     reached: HashMap<NodeId, (Position, Instant)>,
     /// The number of times that the log began a new life here.
     lives: u64,
@@ -127,9 +127,9 @@ impl Offline {
         }
     }
 
-    /// Returns what this node knows, to be told to others.
-    pub(super) fn told(&self) -> (Vec<Word>, Vec<(Position, Flags)>) {
-        self.state().places.told()
+    /// Returns what this node knows, to be sent to others.
+    pub(super) fn to_share(&self) -> (Vec<Word>, Vec<(Position, Flags)>) {
+        self.state().places.to_share()
     }
 
     /// Returns the last position of which this node does not know whether it is for a user.

@@ -20,12 +20,12 @@ struct Calls {
     seen: Vec<OfflineEvent>,
     under_way: usize,
     most: usize,
-    /// How the next calls end; one that is left out succeeds.
+    /// The ways in which the next calls end; a call without one succeeds.
     faults: Vec<Fault>,
     takes: Duration,
 }
 
-/// How a call ends.
+/// The way in which a call ends.
 #[derive(Clone, Copy)]
 pub enum Fault {
     Error,

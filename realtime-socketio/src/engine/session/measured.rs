@@ -1,4 +1,4 @@
-//! What is measured of a session's connection: the times of writes and of heartbeats.
+//! The measurements of a session's connection: the times of writes and of heartbeats.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;

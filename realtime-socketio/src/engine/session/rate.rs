@@ -2,8 +2,8 @@ use std::sync::{Arc, OnceLock};
 
 use realtime_core::spi::Meter;
 
-/// Meter of what a session's client sends, to the provider's namespace and to others; created by the
-/// first packet of a connected session, without a meter in it if there is no rate.
+/// Meter of what a session's client sends, to the provider's namespace and to others; created by
+/// the first packet of a connected session, without a meter in it if there is no rate.
 #[derive(Default)]
 pub(crate) struct SessionRate(OnceLock<Option<Arc<Meter>>>);
 

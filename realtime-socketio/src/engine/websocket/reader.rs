@@ -27,13 +27,13 @@ pub(crate) struct FrameReader {
     admitted: usize,
     /// Number of these bytes that were scanned.
     scanned: usize,
-    /// What is waited for before the next bytes are scanned.
+    /// Condition that is awaited before the next bytes are scanned.
     blocked_on: Option<Blocked>,
     /// Number of packets since the task last yielded.
     packets: usize,
 }
 
-/// What is waited for.
+/// Condition that the reader waits for.
 enum Blocked {
     /// The admission of the packet with this head.
     Packet(Head),

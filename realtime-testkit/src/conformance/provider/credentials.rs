@@ -43,9 +43,9 @@ async fn refresh<P: ProviderUnderTest>(
     Some((Vec::new(), peer.refresh_by_request(token).await?))
 }
 
-/// A client is told before its identity expires, and the connection ends at that time with a reason
-/// of its own.
-pub async fn client_is_told_before_its_identity_expires<P: ProviderUnderTest>() {
+/// A client is notified before its identity expires, and the connection ends at that time with a
+/// reason of its own.
+pub async fn client_is_notified_before_its_identity_expires<P: ProviderUnderTest>() {
     let fixture = Fixture::<P>::start(Setup::default()).await;
     let start = Instant::now();
     let mut brief = fixture.connect(Visitor::user("ann").with_lifetime(BRIEF)).await;

@@ -20,7 +20,7 @@ enum Wire {
     Socket(WebSocket),
 }
 
-/// What a client names when it connects.
+/// The cursor, former connection and room that a client names when it connects.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Opening<'a> {
     pub(super) cursor: Option<&'a str>,

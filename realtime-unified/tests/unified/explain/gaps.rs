@@ -1,4 +1,4 @@
-//! What is not known any more, or never was.
+//! Events and connections that are not known any more, or never were.
 
 use super::client::{Client, Opening};
 use super::{builder, explain, send, until_connected};

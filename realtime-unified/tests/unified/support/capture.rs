@@ -14,7 +14,7 @@ use tracing_subscriber::registry::LookupSpan;
 
 use super::Collector;
 
-/// What was recorded, in order.
+/// The recorded spans and events, in order.
 #[derive(Clone, Default)]
 pub struct Capture(Arc<Mutex<Vec<Captured>>>);
 

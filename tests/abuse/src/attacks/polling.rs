@@ -24,7 +24,7 @@ pub(super) async fn stolen_sids(attacker: &Attacker, number: usize) -> Result<()
     let connect = format!("40{{\"user\":\"stolen{number}\"}}");
     attacker.ask(number, &http::post(&target, &connect)).await?;
     let poll = http::get(&target, "");
-    // What it is told first. Two polls at a time wait after that.
+    // Reads the first packets of the server. Two polls at a time wait after that.
     attacker.ask(number, &poll).await?;
     let _ = tokio::join!(attacker.ask(number + 1, &poll), attacker.ask(number + 2, &poll));
     Ok(())

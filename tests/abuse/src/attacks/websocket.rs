@@ -1,4 +1,4 @@
-//! What connected clients send over WebSocket.
+//! Attacks by connected clients over WebSocket.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What a log has on its disk.
+//! The data that a log has on its disk.
 
 use std::time::{Duration, UNIX_EPOCH};
 

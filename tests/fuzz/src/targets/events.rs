@@ -8,7 +8,7 @@ use realtime_core::{Event, HandlerError};
 use realtime_wire::sse::Blocks;
 use serde_json::Value;
 
-/// What a client reads of one event.
+/// One event, as a client reads it.
 #[derive(Clone, Debug, PartialEq)]
 struct Got {
     name: String,

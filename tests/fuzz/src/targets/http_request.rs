@@ -1,4 +1,4 @@
-//! What a transport reads of a request's query and headers before it knows who asks.
+//! The parts of a request's query and headers that a transport reads before it knows who asks.
 
 mod addresses;
 mod origins;

@@ -1,4 +1,4 @@
-//! What is done with JSON from clients before a handler reads it.
+//! The processing of JSON from clients before a handler reads it.
 
 use realtime_core::spi::{check_depth, describe_json_error, one_line_json, replace_lone_surrogates};
 use serde::de::{DeserializeOwned, IgnoredAny};

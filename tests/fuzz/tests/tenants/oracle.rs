@@ -1,11 +1,12 @@
-//! Who is to get an event: written from the documentation, without the code's own types.
+//! The decision which clients are to get an event: written from the documentation, without the
+//! code's own types.
 
 use crate::schedule::{Aim, Name, Person, Scope, Step};
 
-/// Whether a client is to get an event.
+/// The decision whether a client is to get an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is for the client, which may get it or not: it is at most once, or its rooms are open.
+    /// An event for the client, which may get it or not: it is at most once, or its rooms are open.
     May,
     Must,
     Never,

@@ -1,4 +1,4 @@
-//! What happens in one case, drawn at random.
+//! The schedule of one case, drawn at random.
 
 use proptest::prelude::*;
 

@@ -39,7 +39,7 @@ pub fn hand_on(sender: &Sender<Got>, got: Got) {
     assert!(!matches!(sent, Err(TrySendError::Full(_))), "more than a case sends");
 }
 
-/// How clients connect.
+/// The way in which clients connect.
 pub trait Door {
     /// The providers of the transports, by their number.
     fn providers(&self) -> &'static [&'static str];

@@ -23,7 +23,7 @@ pub(crate) struct Conn {
     /// The number of the process.
     pub(crate) node: usize,
     pub(crate) registration: Registration<NodeCodec>,
-    /// Its number among all connections.
+    /// The number of the connection among all connections.
     pub(crate) number: usize,
     /// The cursor that was presented.
     presented: Option<Given>,
@@ -35,7 +35,7 @@ pub(crate) struct Conn {
     pub(crate) answers: Vec<(Instant, u64, u64)>,
 }
 
-/// What is known about the node at the moment of a welcome.
+/// The known state of the node at the moment of a welcome.
 pub(crate) struct Moment {
     /// The last applied position, and the last record that the node's tail has returned.
     pub(crate) applied: u64,

@@ -1,5 +1,5 @@
-//! What is checked while a run goes on: outcomes of calls, ends of rooms, and that nothing is
-//! missing when everything is at rest.
+//! The checks while a run goes on: outcomes of calls, ends of rooms, and that nothing is missing
+//! when everything is at rest.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What happens in a run with several nodes: the setup, and the steps one after the other.
+//! The schedule of a run with several nodes: the setup, and the steps one after the other.
 
 use std::fmt;
 

@@ -101,8 +101,8 @@ impl Truth {
         if position == 0 { Some(None) } else { self.by_cursor.get(&(position, mark)).map(|number| Some(*number)) }
     }
 
-    /// Returns the records after a place up to another one, the newest first; `None` if they are not
-    /// of one log.
+    /// Returns the records after a place up to another one, the newest first; `None` if they are
+    /// not of one log.
     pub(crate) fn path(&self, from: Place, to: Place) -> Option<Vec<usize>> {
         let first = self.position(from);
         let (mut path, mut at) = (Vec::new(), to);

@@ -1,4 +1,5 @@
-//! Who decides: the checkpoints in the log, and the nodes in the directory.
+//! The choice of the node that decides, by the checkpoints in the log and the nodes in
+//! the directory.
 
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use crate::values::position::Position;
 /// The interval between questions for the nodes.
 const NODES: Duration = Duration::from_secs(2);
 /// The interval between messages to the other nodes.
-const TELL: Duration = Duration::from_secs(1);
+const SHARE: Duration = Duration::from_secs(1);
 /// The age of a message after which records wait for its node.
 const FRESH: Duration = Duration::from_secs(4);
 /// The age of a message after which another node decides in its node's place: that one does not
@@ -40,9 +41,9 @@ impl Worker {
         let applied = self.log.applied();
         self.seen.note(applied, now);
         self.look_for_nodes(now).await;
-        self.tell(now).await;
+        self.share(now).await;
         self.due = self.due_at(applied, now);
-        match self.take_office(now).await {
+        match self.find_leader(now).await {
             Ok(true) => drop(self.shared.begun.send_replace(true)),
             Ok(false) => {}
             Err(error) => tracing::debug!(%error, "it is not known which node decides about offline users"),
@@ -74,19 +75,19 @@ impl Worker {
     }
 
     /// Tells the other nodes which events the connections of this one got.
-    async fn tell(&mut self, now: Instant) {
+    async fn share(&mut self, now: Instant) {
         let own = self.log.node().id;
         let has_others = self.nodes.iter().any(|(nodes, _)| nodes.iter().any(|node| node.id != own));
-        if !has_others || self.told.is_some_and(|told| now.saturating_duration_since(told) < TELL) {
+        if !has_others || self.shared_at.is_some_and(|at| now.saturating_duration_since(at) < SHARE) {
             return;
         }
-        self.told = Some(now);
-        if let Err(error) = self.log.tell_taken().await {
-            tracing::debug!(%error, "other nodes are not told which events users got");
+        self.shared_at = Some(now);
+        if let Err(error) = self.log.share_taken().await {
+            tracing::debug!(%error, "other nodes do not learn which events users got");
         }
     }
 
-    /// Returns the last position that was applied here for the delay, and by every node that tells.
+    /// Returns the last position that was applied here for the delay, and by every node that shares.
     fn due_at(&self, applied: Position, now: Instant) -> Position {
         let own = self.log.node().id;
         let others = self.nodes.iter().flat_map(|(nodes, _)| nodes);
@@ -99,8 +100,8 @@ impl Worker {
 
     /// Begins, goes on or ceases to decide, by the newest checkpoint: its node does, as long as it
     /// has a lease, and then the one with the lowest id. Returns whether there is one that does.
-    async fn take_office(&mut self, now: Instant) -> Result<bool> {
-        if self.is_in_office() {
+    async fn find_leader(&mut self, now: Instant) -> Result<bool> {
+        if self.is_leader() {
             return Ok(true);
         }
         self.work = None;
@@ -124,7 +125,7 @@ impl Worker {
         let claim = Checkpoint { term: claim.term + 1, words: Vec::new(), released: false, ..claim };
         self.log.append_checkpoint(self.life, claim).await?;
         // Another node may have been earlier.
-        Ok(self.is_in_office())
+        Ok(self.is_leader())
     }
 
     /// Returns whether a node can decide: it has a sink, and reads the log, as far as is heard.
@@ -135,7 +136,7 @@ impl Worker {
     }
 
     /// Returns whether the newest checkpoint is this node's, and begins to decide if it is.
-    fn is_in_office(&mut self) -> bool {
+    fn is_leader(&mut self) -> bool {
         let Some(Newest { node, checkpoint }) = self.offline.newest() else { return false };
         if node != self.log.node().id || checkpoint.released {
             return false;
@@ -167,7 +168,7 @@ impl Worker {
 
     /// Lets another node, or the next process, go on.
     pub(super) async fn hand_over(&mut self) -> Result<()> {
-        let _ = self.log.tell_taken().await;
+        let _ = self.log.share_taken().await;
         let Some(work) = &self.work else { return Ok(()) };
         let words = self.log.known_places();
         self.log.append_checkpoint(self.life, Checkpoint { words, released: true, ..work.checkpoint() }).await

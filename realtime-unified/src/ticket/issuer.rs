@@ -24,7 +24,7 @@ const PRESENTED: [TokenSource; 3] =
 
 /// Issues tickets, and accepts each once: the authenticator in front of the application's own.
 #[derive(Clone)]
-pub(crate) struct TicketOffice(Arc<Parts>);
+pub(crate) struct TicketIssuer(Arc<Parts>);
 
 struct Parts {
     config: TicketConfig,
@@ -69,7 +69,7 @@ pub(crate) struct Ticket {
     pub(crate) lifetime: Duration,
 }
 
-impl TicketOffice {
+impl TicketIssuer {
     pub(crate) fn new(
         config: TicketConfig,
         inner: Arc<dyn Authenticator>,
@@ -192,7 +192,7 @@ impl Parts {
 }
 
 #[async_trait]
-impl Authenticator for TicketOffice {
+impl Authenticator for TicketIssuer {
     /// Accepts a ticket, and asks the application's authenticator about all else. A route of the
     /// application's own, and that of the tickets, accept none: a ticket is for one connection. Nor
     /// does a request with a token, as that by which a connection gets another identity.
