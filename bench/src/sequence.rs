@@ -94,7 +94,7 @@ fn position(data: &[u8], field: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use realtime_unified::spi::{CursorKey, Epoch, Life, Mark, Position};
+    use realtime_unified::spi::{CursorKey, CursorSigner, Epoch, Mark, Position};
 
     use super::*;
     use crate::payload::numbered;
@@ -113,7 +113,9 @@ mod tests {
     }
 
     fn cursor(position: u64) -> String {
-        Life::new(Epoch::new(7), &CursorKey::new([7; 32])).cursor(Position::new(position), Mark::NONE).to_string()
+        CursorSigner::new(Epoch::new(7), &CursorKey::new([7; 32]))
+            .cursor(Position::new(position), Mark::NONE)
+            .to_string()
     }
 
     fn lost(from: u64, until: u64) -> String {

@@ -24,8 +24,7 @@ pub(crate) struct Tip {
 }
 
 impl TipFile {
-    /// Opens the file of a directory; it has its size from then on, so that writing it needs no
-    /// space.
+    /// Opens the file of a directory.
     pub(crate) fn open(directory: &Path) -> Result<Self, DiskError> {
         open_file(&directory.join("tip")).map(Self)
     }

@@ -27,8 +27,8 @@ const SWEEP: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(1);
 /// The most times that others are let append before a change is written.
 const YIELDS: usize = 4;
-const FIRST_RETRY: Duration = Duration::from_millis(100);
-const LAST_RETRY: Duration = Duration::from_secs(2);
+const MIN_RETRY: Duration = Duration::from_millis(100);
+const MAX_RETRY: Duration = Duration::from_secs(2);
 
 /// The state that the handles and the thread of a backplane share.
 #[derive(Debug, Default)]
@@ -98,7 +98,7 @@ impl Writer {
                 Err(RecvTimeoutError::Disconnected) => return self.close(),
                 first => first.ok(),
             };
-            self.let_others_append();
+            self.coalesce_appends();
             let (appends, other) = gather(first, requests);
             if !appends.is_empty() {
                 self.append(appends);
@@ -119,7 +119,7 @@ impl Writer {
                 self.sweep();
             }
             self.sync_if_due();
-            self.drop_old();
+            self.bound_files();
             if self.store.is_none() {
                 self.reopen(requests);
             }
@@ -128,7 +128,7 @@ impl Writer {
 
     /// Lets whoever appends on the same processor do so before the change is written, as long as
     /// more do.
-    fn let_others_append(&self) {
+    fn coalesce_appends(&self) {
         let waiting = || self.status.waiting.load(Ordering::Relaxed);
         let mut before = waiting();
         for _ in 0..YIELDS {
@@ -324,9 +324,9 @@ impl Writer {
         }
     }
 
-    /// Gives the space of old journals and records back, when there is enough of it; waits while
-    /// tables are behind.
-    fn drop_old(&mut self) {
+    /// Keeps the files within their bound: drops old journals and records when there are enough of
+    /// them, and waits while tables are behind.
+    fn bound_files(&mut self) {
         while let Some(store) = &self.store {
             match store.keep_up().and_then(|kept_up| store.drop_old(self.start).map(|()| kept_up)) {
                 Ok(false) if !self.status.closed.load(Ordering::Acquire) => std::thread::sleep(PAUSE),
@@ -340,7 +340,8 @@ impl Writer {
     /// Gives the store up, until it can be opened again.
     fn fail(&mut self, error: &DiskError) {
         if self.store.take().is_some() {
-            tracing::error!(%error, directory = %self.directory.display(), "the log cannot be written; opening it again");
+            let directory = self.directory.display();
+            tracing::error!(%error, %directory, "writing the log failed; reopening the store");
             self.status.failed.store(true, Ordering::Release);
         }
     }
@@ -354,10 +355,10 @@ impl Writer {
         };
         let Some(last) = group.planned.last() else { return self.publish(group) };
         let (position, id) = (last.position, last.kept.id);
-        let mut retry = FIRST_RETRY;
+        let mut retry = MIN_RETRY;
         while self.store.is_none() && !self.status.closed.load(Ordering::Acquire) {
             std::thread::sleep(retry);
-            retry = (retry * 2).min(LAST_RETRY);
+            retry = (retry * 2).min(MAX_RETRY);
             let reopened = Store::reopen(&self.directory, self.table_bytes)
                 .and_then(|store| Ok((store.records().has(position, id)?, store)));
             match reopened {
@@ -372,21 +373,21 @@ impl Writer {
                     }
                     return self.recovered();
                 }
-                Err(error) => tracing::warn!(%error, "the log cannot be opened again; retrying"),
+                Err(error) => tracing::warn!(%error, "reopening the store failed; retrying"),
             }
         }
     }
 
     /// Opens the store again; refuses all requests meanwhile.
     fn reopen(&mut self, requests: &Receiver<Request>) {
-        let mut retry = FIRST_RETRY;
+        let mut retry = MIN_RETRY;
         while !self.status.closed.load(Ordering::Acquire) {
             match Store::reopen(&self.directory, self.table_bytes) {
                 Ok(store) => {
                     self.store = Some(store);
                     return self.recovered();
                 }
-                Err(error) => tracing::warn!(%error, "the log cannot be opened again; retrying"),
+                Err(error) => tracing::warn!(%error, "reopening the store failed; retrying"),
             }
             let until = Instant::now() + retry;
             while let Ok(request) = requests.recv_timeout(until.saturating_duration_since(Instant::now())) {
@@ -400,7 +401,7 @@ impl Writer {
                     Request::Revoke(revoke) => drop(revoke.answer.send(Err(DiskError::Reopening.into()))),
                 }
             }
-            retry = (retry * 2).min(LAST_RETRY);
+            retry = (retry * 2).min(MAX_RETRY);
         }
     }
 
@@ -422,7 +423,7 @@ impl Writer {
                 self.start = state.start;
                 self.changed.clear();
                 self.status.failed.store(false, Ordering::Release);
-                tracing::info!(directory = %self.directory.display(), "the log is written again");
+                tracing::info!(directory = %self.directory.display(), "the log can be written again");
             }
             Err(error) => self.fail(&error),
         }
@@ -432,7 +433,7 @@ impl Writer {
         self.sweep();
         let Some(store) = self.store.take() else { return };
         if let Err(error) = store.close() {
-            tracing::warn!(%error, directory = %self.directory.display(), "the log could not be closed in order");
+            tracing::warn!(%error, directory = %self.directory.display(), "the log was not closed cleanly");
         }
     }
 }

@@ -97,9 +97,9 @@ setters! {
         /// when 5,000 connect per second. [`header_read_timeout`](Self::with_header_read_timeout)
         /// bounds it too.
         with_pending(pending: usize);
-        /// Sets how many of them may be of one address, of IPv6 of one /64; default 1,024, which
-        /// does not hold for addresses of this host. For a further one the oldest of that address
-        /// is reset. Used by [`serve`](crate::serve()) only.
+        /// Sets how many pending connections may be of one address, of IPv6 of one /64; default
+        /// 1,024, which does not hold for addresses of this host. For a further one the oldest of
+        /// that address is reset. Used by [`serve`](crate::serve()) only.
         ///
         /// The address is the socket's: behind a proxy it is the proxy's.
         with_pending_per_address(pending_per_address: usize);
@@ -166,8 +166,9 @@ setters! {
         /// [`header_read_timeout`](Self::with_header_read_timeout) and by how many are
         /// [accepted](Self::with_accepts_per_second) in that time.
         with_http2_idle(http2_idle: usize);
-        /// Sets how many of them may be of one address, of IPv6 of one /64; default 2,048, which
-        /// does not hold for addresses of this host. Used by [`serve`](crate::serve()) only.
+        /// Sets how many idle HTTP/2 connections may be of one address, of IPv6 of one /64; default
+        /// 2,048, which does not hold for addresses of this host. Used by
+        /// [`serve`](crate::serve()) only.
         ///
         /// The address is the socket's: behind a proxy it is the proxy's.
         with_http2_idle_per_address(http2_idle_per_address: usize);

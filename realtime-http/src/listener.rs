@@ -93,7 +93,7 @@ impl GuardedListener {
         if self.refusal_logged.is_none_or(|logged| logged.elapsed() >= REFUSAL_LOG) {
             self.refusal_logged = Some(Instant::now());
             let (limit, setting) = (self.config.connections, "WireConfig::with_connections");
-            tracing::warn!(%peer, limit, setting, "connections are reset: as many are open as may be");
+            tracing::warn!(%peer, limit, setting, "connection limit reached; resetting new connections");
         }
     }
 

@@ -9,12 +9,12 @@ use realtime_core::{Error, Refusal, RefusalKind};
 /// The web pages that may connect. Browsers send `Origin` with every such request, and a page
 /// cannot forge it (RFC 6454 §7); programs need not send it, and a request without it is accepted.
 ///
-/// The exception are loads that a page causes without a permission check of the browser (`<img>`,
-/// `<script>`): they have no `Origin` either, but `Sec-Fetch-Site: cross-site` or `same-site` (W3C
-/// Fetch Metadata §2.3), and the page is unknown. They are rejected, whatever pages are listed,
-/// unless every page may connect. `same-origin` and `none` are accepted. Browsers send this header
-/// only to `https` and the own host: over plain `http` such loads cannot be distinguished from a
-/// program's requests.
+/// The exception is subresource requests that a page makes without a permission check of the
+/// browser (`<img>`, `<script>`): they have no `Origin` either, but `Sec-Fetch-Site: cross-site` or
+/// `same-site` (W3C Fetch Metadata §2.3), and the page is unknown. They are rejected, whatever
+/// pages are listed, unless every page may connect. `same-origin` and `none` are accepted. Browsers
+/// send this header only to `https` and the own host: over plain `http` such requests cannot be
+/// distinguished from a program's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origins {
     listed: Vec<String>,

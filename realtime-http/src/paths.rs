@@ -29,8 +29,8 @@ where
             Err(InsertError::Conflict { with }) => {
                 let owner = owners.iter().find(|(path, _)| *path == with).map_or(provider, |(_, owner)| owner);
                 return wrong(format!(
-                    "the provider \"{owner}\" has {with:?} already, which takes the same requests: give one of them another \
-                     path by with_path(…)"
+                    "conflicts with {with:?} of the provider \"{owner}\", which takes the same requests: give one of \
+                     them another path by with_path(…)"
                 ));
             }
             Err(error) => return wrong(error.to_string()),

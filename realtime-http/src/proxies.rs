@@ -155,9 +155,9 @@ pub fn notice_foreign_server(request: &Parts) {
     static NOTICED: AtomicBool = AtomicBool::new(false);
     if request.extensions.get::<ConnectInfo<WireInfo>>().is_none() && !NOTICED.swap(true, Ordering::Relaxed) {
         tracing::warn!(
-            "served without the guards of realtime_http::serve: clients that stop reading are disconnected late, those that \
-             never finish their headers not at all, and dead event streams keep their slots for longer; GuardedListener \
-             with into_make_service_with_connect_info::<WireInfo>() prevents all but the second"
+            "served without realtime_http::serve: stalled readers and dead event streams are found late, and header \
+             timeouts are not enforced; use serve(), or for all but the timeouts GuardedListener with \
+             into_make_service_with_connect_info::<WireInfo>()"
         );
     }
 }

@@ -31,7 +31,7 @@ pub(crate) fn wrong_audience() -> Refusal {
 }
 
 pub(crate) fn wrong_issuer() -> Refusal {
-    Refusal::unauthorized("the token is not of an issuer that is accepted here").with_code("token_issuer")
+    Refusal::unauthorized("the token's issuer is not accepted").with_code("token_issuer")
 }
 
 /// A claim that is missing or has a wrong type; `claim` is a name of the configuration.
@@ -42,7 +42,7 @@ pub(crate) fn wrong_claim(claim: &str, expected: &'static str) -> Refusal {
 
 /// The keys could not be fetched, so nothing can be said about the token.
 pub(crate) fn keys_unavailable() -> Refusal {
-    Refusal::new(RefusalKind::Unavailable, "the keys of tokens are unavailable")
+    Refusal::new(RefusalKind::Unavailable, "the token signing keys are unavailable")
         .with_code("keys_unavailable")
         .with_setting("jwks")
 }

@@ -116,7 +116,7 @@ impl Fetching {
         let mut state = self.0.lock();
         match fetched {
             Ok(keys) => {
-                tracing::debug!(keys = keys.len(), "the keys of tokens were fetched");
+                tracing::debug!(keys = keys.len(), "fetched the token signing keys");
                 if keys.len() == 0 {
                     tracing::warn!("the key set has no key that verifies tokens");
                 }
@@ -125,7 +125,7 @@ impl Fetching {
                 state.failed = false;
             }
             Err(error) => {
-                tracing::warn!(%error, kept = state.keys.len(), "the keys of tokens could not be fetched");
+                tracing::warn!(%error, kept = state.keys.len(), "could not fetch the token signing keys");
             }
         }
     }

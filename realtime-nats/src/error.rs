@@ -30,18 +30,18 @@ pub(crate) enum Fault {
          max_file_store, or the limit of the account"
     )]
     NoRoom { stream: String, bytes: String, description: String },
-    #[error("nothing at NATS answers for {0}")]
+    #[error("no responders on the NATS subject {0}")]
     NoResponders(String),
-    #[error("{size} bytes are more than the server at {address} accepts: its max_payload is {limit} bytes")]
+    #[error("a message of {size} bytes exceeds max_payload {limit} of NATS at {address}")]
     Payload { address: String, size: usize, limit: usize },
     #[error("NATS at {0} did not answer in time")]
     Timeout(String),
     #[error("the log dropped records before they were read")]
     Trimmed,
-    #[error("NATS answered with something else than expected: {0}")]
+    #[error("unexpected reply from NATS: {0}")]
     Unexpected(&'static str),
-    #[error("the log no longer has the records that tell whether the key's first one was appended")]
-    Untold,
+    #[error("cannot tell any more whether the first append with this idempotency key succeeded")]
+    OutcomeExpired,
 }
 
 /// The numbers by which JetStream names its errors.

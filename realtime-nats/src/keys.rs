@@ -14,7 +14,7 @@ use crate::life::Life;
 use crate::reader::{Reader, Start};
 use crate::record;
 use crate::store::Store;
-use crate::streams::{LAST_KEYS_AGE, ensure, extend_age};
+use crate::streams::{MAX_KEYS_AGE, ensure, extend_age};
 
 /// The most reads of a key whose first record is just being appended, and the pause between two of
 /// them.
@@ -74,7 +74,7 @@ impl KeyEntry {
 impl Keys<'_> {
     /// Creates the key for a record, or returns what it is.
     pub(crate) async fn claim(&self, key: &RepeatKey, id: EventId) -> Result<Claim, Fault> {
-        let keep = key.keep.min(LAST_KEYS_AGE);
+        let keep = key.keep.min(MAX_KEYS_AGE);
         let mut entry = KeyEntry {
             id: id.to_string(),
             content: hex(&key.content),
@@ -131,7 +131,7 @@ impl Keys<'_> {
         let info = self.store.extent(self.life).await?.ok_or(Fault::Lost)?;
         if info.state.start() > entry.after {
             // It may have been dropped: nothing tells.
-            return Err(Fault::Untold);
+            return Err(Fault::OutcomeExpired);
         }
         let connection = self.store.reads.connection()?;
         let stream = self.store.names.log(&self.life.name);

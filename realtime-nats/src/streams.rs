@@ -10,9 +10,9 @@ use crate::config::NatsConfig;
 use crate::error::{Fault, code};
 
 /// The age at which a key leaves its stream, as long as none has to be kept for longer.
-const FIRST_KEYS_AGE: Duration = Duration::from_secs(300);
+const MIN_KEYS_AGE: Duration = Duration::from_secs(300);
 /// The longest time for which a key is kept.
-pub(crate) const LAST_KEYS_AGE: Duration = Duration::from_secs(24 * 3600);
+pub(crate) const MAX_KEYS_AGE: Duration = Duration::from_secs(24 * 3600);
 
 /// The names of a service's streams and subjects.
 #[derive(Clone, Debug)]
@@ -114,7 +114,7 @@ impl Names {
         };
         let mut keys = values(&self.keys, "keys.>", "file");
         keys["max_msgs"] = config.bounds.keys.into();
-        keys["max_age"] = nanos(FIRST_KEYS_AGE).into();
+        keys["max_age"] = nanos(MIN_KEYS_AGE).into();
         let mut probe = values(&self.probe, "probe", "file");
         probe["max_msgs"] = 1.into();
         let mut nodes = values(&self.nodes, "nodes.>", "memory");

@@ -145,7 +145,7 @@ impl RedisBackplane {
     /// Reads format, epoch, key, last and start; `None` when one of them is missing or unreadable.
     fn read_state(&self, answer: Vec<Value>) -> Result<Option<LogState>, Fault> {
         let [format, epoch, key, last, start]: [Value; 5] =
-            answer.try_into().map_err(|_| Fault::Unexpected("a state with other parts"))?;
+            answer.try_into().map_err(|_| Fault::Unexpected("wrong number of fields in the state"))?;
         let format = into_text(format)?;
         if !format.is_empty() && format != FORMAT.to_string() {
             return Err(Fault::Format { prefix: self.0.keys.prefix.clone(), found: format, known: FORMAT });

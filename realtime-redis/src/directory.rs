@@ -191,7 +191,7 @@ fn into_user(identity: &str) -> Result<OnlineUser, Fault> {
 }
 
 fn parts<const COUNT: usize>(answer: Value) -> Result<[Value; COUNT], Fault> {
-    into_array(answer)?.try_into().map_err(|_| Fault::Unexpected("an answer with other parts"))
+    into_array(answer)?.try_into().map_err(|_| Fault::Unexpected("wrong number of fields in the answer"))
 }
 
 fn into_number(value: Value) -> Result<u64, Fault> {

@@ -33,7 +33,7 @@ pub(crate) enum Fault {
     Timeout(String),
     #[error("the log dropped records before they were read")]
     Trimmed,
-    #[error("Redis answered with something else than expected: {0}")]
+    #[error("unexpected reply from Redis: {0}")]
     Unexpected(&'static str),
 }
 

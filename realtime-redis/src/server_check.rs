@@ -16,7 +16,7 @@ pub(crate) async fn check(link: &Link, address: &str) -> Result<(), Fault> {
     let info = Info(&info);
     info.check(address)?;
     if info.field("aof_enabled") != Some("1") {
-        tracing::warn!(%address, "Redis keeps no append-only file: its restart loses the log (appendonly yes)");
+        tracing::warn!(%address, "Redis has no append-only file: a restart loses the log; set `appendonly yes`");
     }
     let replicas = info.field("connected_slaves").is_some_and(|replicas| replicas != "0");
     if replicas && needs_no_replica(link).await {

@@ -83,7 +83,7 @@ fn with_part<T>(payload: &Payload, build: impl FnOnce(Part<'_>) -> T) -> T {
             build(Part::Attached(std::str::from_utf8(json).unwrap_or("null"), attachments))
         }
         _ => {
-            tracing::warn!("the payload is of a kind that this transport does not know");
+            tracing::warn!("unsupported payload kind");
             build(Part::Json("null"))
         }
     }
@@ -92,14 +92,14 @@ fn with_part<T>(payload: &Payload, build: impl FnOnce(Part<'_>) -> T) -> T {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use realtime_core::spi::{CursorKey, Epoch, Life, Mark, Position};
+    use realtime_core::spi::{CursorKey, CursorSigner, Epoch, Mark, Position};
 
     const CODEC: SocketIoCodec = SocketIoCodec { cursor_argument: true };
 
     #[test]
     fn cursor_is_last_argument_unless_disabled() {
         let event = Event::json("a", &json!({"x": 1})).unwrap();
-        let cursor = Life::new(Epoch::new(1), &CursorKey::new([7; 32])).cursor(Position::new(2), Mark::NONE);
+        let cursor = CursorSigner::new(Epoch::new(1), &CursorKey::new([7; 32])).cursor(Position::new(2), Mark::NONE);
         assert_eq!(CODEC.event(&event, Some(cursor)).packet.text(), format!(r#"["a",{{"x":1}},"{cursor}"]"#));
         assert_eq!(CODEC.event(&event, None).packet.text(), r#"["a",{"x":1}]"#);
         let without = SocketIoCodec { cursor_argument: false };

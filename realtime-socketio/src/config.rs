@@ -137,8 +137,8 @@ setters! {
         /// one, so that a client that connects immediately gets through while another opens
         /// sessions as fast as it can. Each costs about 10 KiB.
         with_unconnected_sessions(unconnected_sessions: usize);
-        /// Sets how many of them may come from one address (of IPv6, from one /64); default 100, 0
-        /// for any number. At the bound the oldest of that address is closed for a new one.
+        /// Sets how many such sessions may come from one address (of IPv6, from one /64); default
+        /// 100, 0 for any number. At the bound the oldest of that address is closed for a new one.
         ///
         /// It does not hold for clients on the same host, and for those of a proxy in
         /// [`trusted_proxies`](Self::with_trusted_proxies) that names nobody.

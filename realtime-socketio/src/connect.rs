@@ -202,7 +202,7 @@ impl Connect {
                 // client.
                 tokio::time::sleep(GRACE).await;
                 let kind = if cause == Some(Cause::UserLimit) { RefusalKind::UserLimit } else { RefusalKind::Draining };
-                Err(session.connect_errors.queue(&Refusal::new(kind, "the session was closed, reconnect")))
+                Err(session.connect_errors.queue(&Refusal::new(kind, "session closed; please reconnect")))
             }
         }
     }
@@ -234,7 +234,7 @@ impl OnDisconnect {
                 reason,
                 cause: self.session.cause(),
                 transport_lost: self.session.is_transport_lost(),
-                partial_packet: self.session.progress.partial_packet(),
+                partial_packet: self.session.progress.find_partial_packet(),
             });
         }
     }

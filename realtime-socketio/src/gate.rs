@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use realtime_core::spi::{
-    Dispatcher, InboundKind, Meter, MeterCalls, RefusedClient, Registration, Stamp, Take, check_depth,
+    Dispatcher, Meter, MeterCalls, MeteredKind, RefusedClient, Registration, Stamp, Take, check_depth,
     replace_lone_surrogates,
 };
 use realtime_core::{CloseReason, ConnectRequest, HandlerError, Inbound, InboundPayload, Refusal, RefusalKind};
@@ -90,7 +90,7 @@ impl Acceptor for Gate {
                     address = client.map(tracing::field::display),
                     reason = fault.code,
                     setting = fault.setting,
-                    "session ended for a fault"
+                    "session closed for a client error"
                 );
             }
             Report::Refusal(refusal) => {
@@ -167,7 +167,7 @@ fn unregister(registration: &Registration<SocketIoCodec>, end: Disconnected) {
     {
         registration.close(reason.clone());
         // The connection is closed already, so the error is only counted.
-        registration.reject_and_close(&HandlerError::new(code, reason.text().to_owned()));
+        registration.reject_fatally(&HandlerError::new(code, reason.text().to_owned()));
     }
     registration.leave(reason);
 }
@@ -286,15 +286,15 @@ impl EventSink for InboundHalf {
         let has_room = match checked {
             Ok(inbound) => {
                 let rest = size.saturating_sub(inbound.size());
-                self.registration.receive(inbound) & self.registration.charge(InboundKind::Event, 0, rest)
+                self.registration.receive(inbound) & self.registration.charge(MeteredKind::Event, 0, rest)
             }
-            Err(error) => self.registration.reject(error, ack) & self.registration.charge(InboundKind::Event, 0, size),
+            Err(error) => self.registration.reject(error, ack) & self.registration.charge(MeteredKind::Event, 0, size),
         };
         self.resume_later_unless(has_room);
     }
 
     fn reject(&self, error: HandlerError, size: usize) {
-        let has_room = self.registration.reject(error, None) & self.registration.charge(InboundKind::Event, 0, size);
+        let has_room = self.registration.reject(error, None) & self.registration.charge(MeteredKind::Event, 0, size);
         self.resume_later_unless(has_room);
     }
 

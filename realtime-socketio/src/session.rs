@@ -190,7 +190,7 @@ impl Session {
                     self.engine.credit.refund(len);
                     self.state.batch.push_front(frame);
                     let socket = self.sid;
-                    tracing::warn!(%socket, "a socket's channel is full within its window; sending is retried");
+                    tracing::warn!(%socket, "socket channel unexpectedly full; retrying");
                     self.state.timers.get_or_insert_default().backoff = Some(Box::pin(sleep(BACKOFF)));
                     return;
                 }

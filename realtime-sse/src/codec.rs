@@ -134,7 +134,7 @@ mod tests {
     use eventsource_stream::Eventsource;
     use futures_util::{StreamExt, stream};
     use realtime_core::TraceContext;
-    use realtime_core::spi::{CursorKey, Epoch, Life, Mark, Position};
+    use realtime_core::spi::{CursorKey, CursorSigner, Epoch, Mark, Position};
     use serde_json::{Value, json};
 
     use super::*;
@@ -142,7 +142,7 @@ mod tests {
     const CODEC: SseCodec = SseCodec { traceparent: false };
 
     fn cursor(position: u64) -> Cursor {
-        Life::new(Epoch::new(7), &CursorKey::new([7; 32])).cursor(Position::new(position), Mark::NONE)
+        CursorSigner::new(Epoch::new(7), &CursorKey::new([7; 32])).cursor(Position::new(position), Mark::NONE)
     }
 
     /// Returns names, ids and data as a client parses them out of chunks of this size.

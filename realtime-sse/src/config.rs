@@ -81,8 +81,8 @@ setters! {
         ///
         /// Costs one timer and, per beat, one write for each quiet connection.
         with_heartbeat(heartbeat: impl Into<Option<Duration>>);
-        /// Sets the reverse proxies, whose hosts are not probed since they would respond in the
-        /// clients' stead; default none.
+        /// Sets the reverse proxies that are trusted to report a client's address; default none.
+        /// Their hosts are not probed, since they would respond in the clients' stead.
         with_trusted_proxies(trusted_proxies: TrustedProxies);
         /// Sets the least and the greatest time that a client waits before it reconnects (`retry:`,
         /// in whole milliseconds), random for each connection; default 2 to 4 s.

@@ -65,7 +65,7 @@ impl SseProvider {
             let named = body.get(name).and_then(Value::as_str).map(str::to_owned);
             named.or_else(|| request.query(name).map(Into::into))
         };
-        let id = text("connectionId").ok_or_else(|| refuse(Refusal::bad_request("no connectionId is named")))?;
+        let id = text("connectionId").ok_or_else(|| refuse(Refusal::bad_request("connectionId is missing")))?;
         let id = id.parse().map_err(|_| refuse(Refusal::bad_request("connectionId is not a connection's id")))?;
         let token = body.get("token").and_then(Value::as_str).map(Into::into).or_else(|| request.token());
         let token = token.ok_or_else(|| refuse(Refusal::unauthorized("no token")))?;
@@ -76,7 +76,7 @@ impl SseProvider {
 /// Reads a body of up to `most` bytes, a token and an id: a JSON object, or nothing.
 async fn read(body: Body, most: usize) -> Result<Value, Refusal> {
     let bytes = to_bytes(body, most).await;
-    let too_large = || Refusal::bad_request(format!("a body has {most} bytes at most"));
+    let too_large = || Refusal::bad_request(format!("the body exceeds {most} bytes"));
     let bytes = bytes.map_err(|_| too_large().with_setting("max_token_bytes"))?;
     if bytes.is_empty() {
         return Ok(Value::Null);

@@ -15,9 +15,9 @@ use tokio::sync::watch;
 #[non_exhaustive]
 pub enum AppendFault {
     /// The record is not appended, and there is no answer.
-    Mute,
+    NoReply,
     /// The record is appended, and there is no answer.
-    MuteThoughTaken,
+    AppliedNoReply,
     /// The record is not appended, and the answer is [`AppendError::Unknown`].
     Open,
     /// The record is appended, and after 50 ms the answer is [`AppendError::Unknown`].
@@ -132,12 +132,12 @@ impl Backplane for FaultyBackplane {
         match fault {
             Some(AppendFault::Open) => return Err(broken()),
             Some(AppendFault::Refused) => return Err(AppendError::Refused("the log cannot be written".into())),
-            Some(AppendFault::Mute) => std::future::pending::<()>().await,
+            Some(AppendFault::NoReply) => std::future::pending::<()>().await,
             _ => {}
         }
         let appended = self.log().append(epoch, record, key).await?;
         let Some(fault) = fault else { return Ok(appended) };
-        if fault == AppendFault::MuteThoughTaken {
+        if fault == AppendFault::AppliedNoReply {
             std::future::pending::<()>().await;
         }
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;

@@ -12,9 +12,9 @@ pub enum UpdateFault {
     /// The update is not applied, and the answer is an error.
     Away,
     /// The update is not applied, and there is no answer.
-    Mute,
+    NoReply,
     /// The update is applied, and there is no answer.
-    MuteThoughTaken,
+    AppliedNoReply,
     /// The update is applied, and the answer is an error.
     RefusedThoughTaken,
     /// The update is applied after this time.
@@ -95,13 +95,13 @@ impl Directory for FaultyDirectory {
         let refused = || Err(Error::Backplane("the directory is unavailable".into()));
         match fault {
             Some(UpdateFault::Away) => return refused(),
-            Some(UpdateFault::Mute) => std::future::pending::<()>().await,
+            Some(UpdateFault::NoReply) => std::future::pending::<()>().await,
             Some(UpdateFault::Slow(time)) => tokio::time::sleep(time).await,
             _ => {}
         }
         let applied = self.entries().update(node, changes, lease).await;
         match fault {
-            Some(UpdateFault::MuteThoughTaken) => std::future::pending().await,
+            Some(UpdateFault::AppliedNoReply) => std::future::pending().await,
             Some(UpdateFault::RefusedThoughTaken) => refused(),
             _ => applied,
         }

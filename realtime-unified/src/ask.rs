@@ -47,12 +47,12 @@ impl NotificationService {
         let (ours, others) = self.named(None);
         let begun = std::time::Instant::now();
         let mut answers = None;
-        let mut unable = None;
+        let mut unsupported = None;
         if let Some(log) = self.log().filter(|_| !ours.is_empty()) {
             match log.ask(None, target.clone(), question.clone(), timeout).await {
                 Ok(acks) => answers = Some(acks),
                 // No attached provider can, but a custom one may.
-                Err(error @ (Error::Unsupported { .. } | Error::TooLarge { .. })) => unable = Some(error),
+                Err(error @ (Error::Unsupported { .. } | Error::TooLarge { .. })) => unsupported = Some(error),
                 Err(error) => return Err(error),
             }
         }
@@ -64,6 +64,6 @@ impl NotificationService {
             let acks = socket.ask(target.clone(), question.clone(), rest).await?;
             answers = Some(answers.unwrap_or_else(|| Acks::ready([])).and(entry.name(), acks));
         }
-        answers.ok_or_else(|| unable.unwrap_or_else(|| Error::Unsupported { provider: None, what: "acks" }))
+        answers.ok_or_else(|| unsupported.unwrap_or_else(|| Error::Unsupported { provider: None, what: "acks" }))
     }
 }

@@ -140,7 +140,7 @@ impl NotificationServiceBuilder {
         self
     }
 
-    /// Sets how many connections one user, of one tenant, may have with all providers on this node
+    /// Sets how many connections one user, of one tenant, may have with all providers, on all nodes
     /// together; default 30, and as many as with any one of them. Each provider has a limit of its
     /// own in addition
     /// ([`Limits::with_connections_per_user`](realtime_core::Limits::with_connections_per_user)).
@@ -185,8 +185,8 @@ impl NotificationServiceBuilder {
         self
     }
 
-    /// Sets how many of them one client address may make per second, of IPv6 one /64, five times as
-    /// many of which may come at once; default 100 and 500, which does not hold for addresses of
+    /// Sets how many handshakes one client address may make per second, of IPv6 one /64, five times
+    /// as many of which may come at once; default 100 and 500, which does not hold for addresses of
     /// this host. Zero is rejected, `u32::MAX` is no limit. Proxies count as for
     /// [`connections_per_address`](Self::connections_per_address).
     ///
@@ -270,9 +270,9 @@ impl NotificationServiceBuilder {
         self
     }
 
-    /// Sets what is called for events to users who are not there to get them, such as pushes to
-    /// their phones: a type that implements [`OfflineSink`], or an async closure. Every node that
-    /// has connections should have it; one of them calls it. `docs/offline.md` has the exact rule.
+    /// Sets the sink that is called for events whose users are offline, such as pushes to their
+    /// phones: a type that implements [`OfflineSink`], or an async closure. Every node that has
+    /// connections should have it; one of them calls it. `docs/offline.md` has the exact rule.
     pub fn offline_sink(mut self, sink: impl OfflineSink) -> Self {
         self.offline_sink = Some(Arc::new(sink));
         self
@@ -369,7 +369,9 @@ impl NotificationServiceBuilder {
     /// Rejects a number that is zero, and tickets or an offline sink that cannot work.
     fn check_fields(&self) -> Result<()> {
         if self.publishes && self.offline_sink.is_some() {
-            return Err(Error::Config("a publisher has no offline sink: the nodes have it".to_owned()));
+            return Err(Error::Config(
+                "offline_sink() is not supported on a publisher: set it on the nodes".to_owned(),
+            ));
         }
         self.offline_config.check()?;
         for (field, is_zero) in [

@@ -319,9 +319,9 @@ impl NotificationService {
         }
     }
 
-    /// Returns how many users and connections are online on all nodes. Costs the more, the more are
-    /// online. The connections of a room are those that entered it; its users include those who
-    /// were joined to it.
+    /// Returns how many users and connections are online on all nodes. The cost grows with the
+    /// number of users online. The connections of a room are those that entered it; its users
+    /// include those who were joined to it.
     ///
     /// # Errors
     /// [`Error::Backplane`] when the directory does not answer.

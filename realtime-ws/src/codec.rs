@@ -220,7 +220,7 @@ fn json_of(payload: &Payload) -> &[u8] {
 
 #[cfg(test)]
 mod tests {
-    use realtime_core::spi::{CursorKey, Epoch, Life, Mark, Position};
+    use realtime_core::spi::{CursorKey, CursorSigner, Epoch, Mark, Position};
     use serde_json::json;
 
     use super::*;
@@ -242,7 +242,7 @@ mod tests {
     #[test]
     fn messages_have_the_documented_bytes() {
         let event = Event::json("chat:send", &json!({"text": "hi"})).unwrap();
-        let id = Life::new(Epoch::new(7), &CursorKey::new([7; 32])).cursor(Position::new(1), Mark::NONE);
+        let id = CursorSigner::new(Epoch::new(7), &CursorKey::new([7; 32])).cursor(Position::new(1), Mark::NONE);
         let frame = CODEC.event(&event, Some(id));
         assert_eq!(text(&frame), format!(r#"{{"type":"chat:send","payload":{{"text":"hi"}},"id":"{id}"}}"#));
         assert_eq!(frame.bytes()[..2], [0x81, frame.payload().len() as u8]);

@@ -77,7 +77,7 @@ test('tls: broken certificate is logged and the old one stays', async () => {
   const [old, good] = [await presented(), await readFile(certificate.cert)];
   await writeFile(certificate.cert, 'no certificate');
   demo.child.kill('SIGHUP');
-  await until(() => demo.output().includes('cannot load the certificate'), 'an error in the log');
+  await until(() => demo.output().includes('failed to reload the certificate'), 'an error in the log');
   assert.equal(await presented(), old);
   await writeFile(certificate.cert, good);
 });

@@ -262,7 +262,7 @@ impl Admission {
 
     /// Returns whether to ask the connections of this user for a sign of life now; `false` while an
     /// earlier round has time.
-    pub(crate) fn begins_probe(&self, identity: &Identity) -> bool {
+    pub(crate) fn try_start_probe(&self, identity: &Identity) -> bool {
         let mut table = self.lock();
         let Some(user) = Member::of(identity).and_then(|owner| table.users.get_mut(&owner)) else { return false };
         let now = Instant::now();

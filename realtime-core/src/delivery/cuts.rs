@@ -161,7 +161,7 @@ mod tests {
 
     /// Of one record and more users than are counted, the later ones are counted all the same.
     #[test]
-    fn order_of_user_names_decides_nothing() {
+    fn later_users_of_one_record_are_counted() {
         let mut cuts = Cuts::default();
         for n in (0..2 * MAX).rev() {
             let user = Identity::user(format!("{n:05}"));

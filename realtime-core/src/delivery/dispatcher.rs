@@ -5,15 +5,15 @@ use tokio::time::Instant;
 
 mod absence;
 mod admit;
-mod ahead;
 mod ask;
+mod catch_up;
 mod context;
-mod elsewhere;
+mod cursors;
 mod expiry;
 mod explain;
+mod feed;
 mod guard;
 mod handshake;
-mod life;
 mod meter;
 mod owner;
 mod refresh;
@@ -22,7 +22,7 @@ mod rooms;
 mod running;
 mod send;
 mod shutdown;
-mod tail;
+mod user_limits;
 mod worker;
 
 use crate::admission::limits::Admission;
@@ -39,7 +39,7 @@ use crate::values::close::CloseReason;
 use crate::values::config::DispatcherConfig;
 use crate::values::connection::ConnectionInfo;
 use crate::values::connection_stats::ConnectionStats;
-use crate::values::cursor::{Epoch, Life, Mark};
+use crate::values::cursor::{CursorSigner, Epoch, Mark};
 use crate::values::cursor_key::CursorKey;
 use crate::values::error::{Error, Result};
 use crate::values::event::Event;
@@ -85,7 +85,7 @@ pub struct Shared<C: Codec> {
     runtime: OnceLock<Runtime>,
     /// The log's life; replaced when a log has lost its records, in one step with the hub's and the
     /// window's position.
-    life: RwLock<Life>,
+    signer: RwLock<CursorSigner>,
     /// The end of the log when this node began to read it: a close up to here is older than every
     /// connection.
     filled: AtomicU64,
@@ -116,7 +116,7 @@ impl<C: Codec> Dispatcher<C> {
             config,
             counters: Counters::default(),
             runtime: OnceLock::new(),
-            life: RwLock::new(Life::new(Epoch::random(), &CursorKey::random())),
+            signer: RwLock::new(CursorSigner::new(Epoch::random(), &CursorKey::random())),
             filled: AtomicU64::new(0),
             asks: Mutex::default(),
             running: Running::default(),
@@ -242,7 +242,7 @@ impl<C: Codec> Dispatcher<C> {
             tenant = connection.identity.tenant_name(),
             position = position.get(),
             size,
-            "an event is passed over: three connections of this user were closed while it was sent"
+            "skipping an event: three connections of this user were lost while it was sent"
         );
         let from = self.cursor_of(position.previous(), Mark::NONE);
         let until = self.cursor_of(position, mark);
@@ -301,7 +301,7 @@ impl<C: Codec> Dispatcher<C> {
             if connection.outbox.has_stalled(now, self.config.delivery.write_stall) {
                 self.disconnect_stuck(connection, CloseReason::WRITE_STALL);
             } else if connection.credentials.as_ref().is_some_and(|credentials| credentials.is_expired(clock)) {
-                // By the clock of the wall, which goes on while the machine is suspended.
+                // By wall-clock time, which goes on while the machine is suspended.
                 self.end(connection, &CloseReason::EXPIRED);
             }
         }

@@ -113,7 +113,7 @@ impl<C: Codec> Registration<C> {
                 ControlFlow::Continue(reader) => reader,
             };
             let found = self.read_window(&mut reader, batch.rest());
-            if self.try_turn_live(batch, reader, found) && batch.has_frames() {
+            if self.add_and_turn_live(batch, reader, found) && batch.has_frames() {
                 return Take::Frames;
             }
         }
@@ -168,7 +168,7 @@ impl<C: Codec> Registration<C> {
 
     /// Adds what was read to the batch, and turns the connection live if it has read up to the last
     /// applied record; `false` if it was closed meanwhile and nothing was added.
-    fn try_turn_live(
+    fn add_and_turn_live(
         &self,
         batch: &mut Batch<'_, C::Frame>,
         reader: Reader,
@@ -220,7 +220,7 @@ impl<C: Codec> Registration<C> {
     }
 
     /// Sends the client an error ahead of the handlers' answers, because it closes the connection.
-    pub fn reject_and_close(&self, error: &HandlerError) {
+    pub fn reject_fatally(&self, error: &HandlerError) {
         self.dispatcher.count_rejected(error);
         if let Some(frame) = self.dispatcher.codec().error(error, None) {
             self.push(frame);

@@ -13,7 +13,7 @@ use crate::admission::by_tenant::OfTenant;
 use crate::admission::rate::{Budget, Owed};
 use crate::admission::tenants::TenantBudget;
 use crate::values::inbound_rate::InboundRate;
-use crate::values::throttles::{By, InboundKind, Throttles};
+use crate::values::throttles::{By, MeteredKind, Throttles};
 
 /// The meter of one connection, or of one session of a transport.
 ///
@@ -46,7 +46,7 @@ struct State {
     /// The number of messages that the server asked for, and that do not count.
     given: u32,
     /// The kind of what was read last.
-    kind: Option<InboundKind>,
+    kind: Option<MeteredKind>,
     /// Set while reading is held back.
     held: bool,
     /// The task that pays.
@@ -90,7 +90,7 @@ impl Meter {
 
     /// Counts messages that were read, of one kind and of so many bytes; `false` asks the transport
     /// to read no more until [`Meter::poll_free`].
-    pub fn charge(self: &Arc<Self>, kind: InboundKind, messages: u32, bytes: usize) -> bool {
+    pub fn charge(self: &Arc<Self>, kind: MeteredKind, messages: u32, bytes: usize) -> bool {
         let mut state = self.lock();
         state.kind = Some(kind);
         let given = state.given.min(messages);
@@ -244,8 +244,8 @@ impl Meter {
 
 impl State {
     /// Returns the kind by which a hold that begins now is counted.
-    fn kind(&self) -> InboundKind {
-        self.kind.unwrap_or(InboundKind::Event)
+    fn kind(&self) -> MeteredKind {
+        self.kind.unwrap_or(MeteredKind::Event)
     }
 }
 

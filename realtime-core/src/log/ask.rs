@@ -33,11 +33,11 @@ impl Log {
         timeout: Duration,
     ) -> Result<Acks> {
         target.check()?;
-        let (asked, unable) = self.partition_feeds(names, |feed| feed.check_ask(&target, &event))?;
+        let (asked, unsupported) = self.partition_feeds(names, |feed| feed.check_ask(&target, &event))?;
         if asked.is_empty() {
             // A missing ack capability is the error only if there is no more specific one.
             let more_specific = |first, next| if is_without_acks(&first) { next } else { first };
-            let error = unable.into_iter().map(|(_, error)| error).reduce(more_specific);
+            let error = unsupported.into_iter().map(|(_, error)| error).reduce(more_specific);
             return Err(error.unwrap_or_else(|| self.missing_provider(None)));
         }
         let providers = Providers::named(asked.iter().map(|feed| feed.provider()));

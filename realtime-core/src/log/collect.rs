@@ -38,13 +38,13 @@ impl Log {
     pub(super) async fn collect(&self, record: EventId, ask: Option<Arc<Ask>>) -> Collecting {
         let shared = &self.0;
         let _listening = shared.listen().await.unwrap_or_else(|error| {
-            tracing::warn!(%error, "what other nodes report cannot be received");
+            tracing::warn!(%error, "cannot receive reports from other nodes");
             None
         });
         let open: HashSet<_> = match shared.nodes().await {
             Ok(nodes) => nodes.into_iter().map(|node| node.id).filter(|node| *node != shared.node.id).collect(),
             Err(error) => {
-                tracing::warn!(%error, "the other nodes are unknown: what they report may come too late");
+                tracing::warn!(%error, "cannot list the nodes; their reports may be missed");
                 HashSet::new()
             }
         };

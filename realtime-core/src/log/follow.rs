@@ -58,7 +58,7 @@ impl Shared {
                 TailEnd::NewEpoch => self.set_ready(false),
                 TailEnd::Outdated(error) => {
                     self.set_ready(false);
-                    tracing::error!(%error, "a newer node has written a record; this node is drained: start its newer build");
+                    tracing::error!(%error, "found a record of a newer version; draining this node: upgrade it");
                     self.feeds().iter().for_each(|feed| feed.drain_outdated());
                     return;
                 }

@@ -14,9 +14,9 @@ use crate::values::receipt::Receipt;
 use crate::values::target::Target;
 
 /// The providers that support an operation.
-type Able = Vec<Arc<dyn Feed>>;
+type Supported = Vec<Arc<dyn Feed>>;
 /// The names of the providers that do not, each with the reason.
-type Unable = Vec<(&'static str, Error)>;
+type Unsupported = Vec<(&'static str, Error)>;
 
 impl Log {
     /// Sends an event over these of the attached providers, all or nothing: one record. An event
@@ -30,13 +30,13 @@ impl Log {
     /// that was shut down, and without names when there is no provider.
     pub async fn send(&self, names: Option<&[&str]>, target: Target, mut event: Event) -> Result<Receipt> {
         target.check()?;
-        let (feeds, unable) = self.partition_feeds(names, |feed| feed.check(&target, &event))?;
+        let (feeds, unsupported) = self.partition_feeds(names, |feed| feed.check(&target, &event))?;
         if feeds.is_empty() {
-            return Err(unable.into_iter().next().map_or_else(|| self.missing_provider(None), |(_, error)| error));
+            return Err(unsupported.into_iter().next().map_or_else(|| self.missing_provider(None), |(_, error)| error));
         }
-        let able = || Providers::named(feeds.iter().map(|feed| feed.provider()));
-        let named = if names.is_some() { able() } else { Providers::ALL };
-        let providers = if unable.is_empty() { named.clone() } else { able() };
+        let supported = || Providers::named(feeds.iter().map(|feed| feed.provider()));
+        let named = if names.is_some() { supported() } else { Providers::ALL };
+        let providers = if unsupported.is_empty() { named.clone() } else { supported() };
         let id = EventId::random();
         let span = self.publish_span(id, &target, &mut event);
         let sent = async {
@@ -56,14 +56,14 @@ impl Log {
             }
             _ => {}
         }
-        receipt.skipped = unable.into_iter().map(|(name, _)| name.to_owned()).collect();
+        receipt.skipped = unsupported.into_iter().map(|(name, _)| name.to_owned()).collect();
         Ok(receipt)
     }
 
     /// Delivers with these providers on this node, and publishes to the others.
     async fn send_volatile(
         &self,
-        feeds: &Able,
+        feeds: &Supported,
         providers: Providers,
         id: EventId,
         target: Target,
@@ -96,21 +96,21 @@ impl Log {
         &self,
         names: Option<&[&str]>,
         check: impl Fn(&dyn Feed) -> Result<()>,
-    ) -> Result<(Able, Unable)> {
+    ) -> Result<(Supported, Unsupported)> {
         let feeds = self.feeds();
         let is_detached = |name: &&&str| feeds.iter().all(|feed| feed.provider() != **name);
         if let Some(detached) = names.and_then(|names| names.iter().find(is_detached)) {
             return Err(self.missing_provider(Some(detached)));
         }
-        let (mut able, mut unable) = (Vec::with_capacity(feeds.len()), Vec::new());
+        let (mut supported, mut unsupported) = (Vec::with_capacity(feeds.len()), Vec::new());
         for feed in feeds.into_iter().filter(|feed| names.is_none_or(|names| names.contains(&feed.provider()))) {
             match check(&*feed) {
-                Ok(()) => able.push(feed),
+                Ok(()) => supported.push(feed),
                 Err(error) if names.is_some() => return Err(error),
-                Err(error) => unable.push((feed.provider(), error)),
+                Err(error) => unsupported.push((feed.provider(), error)),
             }
         }
-        Ok((able, unable))
+        Ok((supported, unsupported))
     }
 
     /// Returns the error for a provider that is not attached, or without a name for all of them.

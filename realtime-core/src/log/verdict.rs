@@ -238,8 +238,8 @@ mod tests {
         let body = |widen| Body::Event { target: Target::room("r"), event: Event::json("e", "").unwrap(), widen };
         let over_sse = record_fate(body(true), Providers::one("sse"), &life, KNOWN);
         assert_eq!(over_sse, not(Mismatch::Provider));
-        let unable = Known { carries: false, ..KNOWN };
-        assert_eq!(fate_of(Target::all(), &life, unable), not(Mismatch::Provider));
+        let unsupported = Known { carries: false, ..KNOWN };
+        assert_eq!(fate_of(Target::all(), &life, unsupported), not(Mismatch::Provider));
         let widens = Known { widens: true, ..KNOWN };
         assert_eq!(record_fate(body(true), Providers::ALL, &life, widens), Fate::Written);
         assert_eq!(record_fate(body(false), Providers::ALL, &life, widens), not(Mismatch::Room));

@@ -56,7 +56,8 @@ pub trait RealtimeProvider: Send + Sync {
     }
 
     /// Closes the connections of a target, here immediately and on all nodes through the log.
-    /// Returns how many of this node's were asked to close. Later connections stay open.
+    /// Returns how many were asked to close, as far as the other nodes reported in time. Later
+    /// connections stay open.
     ///
     /// # Errors
     /// [`crate::Error::InvalidName`]. When the append fails, this node's connections are closed all

@@ -13,7 +13,7 @@ pub struct Capabilities {
     pub binary: bool,
     /// `true` if clients resume from a cursor.
     pub resume: bool,
-    /// `true` if sends to a room reach only its members.
+    /// `true` if the provider has rooms: a send to one reaches only its members.
     pub rooms: bool,
 }
 

@@ -14,7 +14,8 @@ pub struct CloseReason {
 impl CloseReason {
     /// A close frame of the client, or the end of a stream after its last byte (1000).
     pub const NORMAL: Self = Self::fixed(1000, "closed", true);
-    /// A departure of the application, or of its page (1001, RFC 6455 §7.4.1); reconnect later.
+    /// A client that is going away: its program ended, or its page was closed or left (1001, RFC
+    /// 6455 §7.4.1); reconnect later.
     pub const GOING_AWAY: Self = Self::fixed(1001, "going away", true);
     /// A violation of the protocol by the client (1002).
     pub const PROTOCOL_ERROR: Self = Self::fixed(1002, "protocol error", false);

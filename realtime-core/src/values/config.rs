@@ -48,14 +48,14 @@ setters! {
         /// many as [connections](Self::with_connections). Further events wait, those of the
         /// connection that has waited for longest come first.
         with_handlers(handlers: impl Into<Option<usize>>);
-        /// Sets how many of them run for one user, of one tenant; default as many as
+        /// Sets how many handlers run for one user, of one tenant; default as many as
         /// [connections](Self::with_connections_per_user).
         with_handlers_per_user(handlers_per_user: impl Into<Option<usize>>);
-        /// Sets how many of them run for one tenant; default half of [all](Self::with_handlers), so
+        /// Sets how many handlers run for one tenant; default half of [all](Self::with_handlers), so
         /// that another tenant's always find some.
         with_handlers_per_tenant(handlers_per_tenant: impl Into<Option<usize>>);
-        /// Sets how many connections that are closed may still have hooks to run, `on_connect` or
-        /// `on_disconnect`; default as many as [connections](Self::with_connections). Beyond, new
+        /// Sets how many connections that are closed may still have hooks to run, `on_connected` or
+        /// `on_disconnected`; default as many as [connections](Self::with_connections). Beyond, new
         /// connections are rejected with 503 until some have run.
         with_lingering_hooks(lingering_hooks: impl Into<Option<usize>>);
         /// Sets the rate at which messages and bytes are taken from one connection; default 500 and

@@ -42,7 +42,7 @@ impl Mark {
 /// record there, and a MAC of all of them, which can only be made with the log's [`CursorKey`].
 ///
 /// A cursor grants no access: that depends on the client that presents it. A cursor that was read
-/// from a text may be forged until [`Life::made`] confirms it.
+/// from a text may be forged until [`CursorSigner::verify`] confirms it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Cursor([u8; BYTES]);
 
@@ -61,7 +61,7 @@ pub enum CursorError {
 /// The signer of the cursors of one epoch of a log, which also verifies them.
 #[derive(Clone)]
 #[non_exhaustive]
-pub struct Life {
+pub struct CursorSigner {
     epoch: Epoch,
     /// The MAC with the key already processed, so that a cursor costs two blocks.
     mac: Hmac<Sha256>,
@@ -74,7 +74,7 @@ const BYTES: usize = BODY + 16;
 /// The longest cursor text, of any version, that clients have to expect.
 const MAX_CHARACTERS: usize = 256;
 
-impl Life {
+impl CursorSigner {
     /// Creates the signer of this epoch, with this key.
     #[must_use]
     pub fn new(epoch: Epoch, key: &CursorKey) -> Self {
@@ -105,16 +105,16 @@ impl Life {
 
     /// Returns whether this cursor was made in this epoch with this key, and not altered since.
     #[must_use]
-    pub fn made(&self, cursor: &Cursor) -> bool {
+    pub fn verify(&self, cursor: &Cursor) -> bool {
         let (body, sum) = cursor.0.split_at(BODY);
         // Compares in constant time.
         cursor.epoch() == self.epoch && self.mac.clone().chain_update(body).verify_truncated_left(sum).is_ok()
     }
 }
 
-impl fmt::Debug for Life {
+impl fmt::Debug for CursorSigner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Life").field("epoch", &self.epoch).finish_non_exhaustive()
+        f.debug_struct("CursorSigner").field("epoch", &self.epoch).finish_non_exhaustive()
     }
 }
 
@@ -190,8 +190,8 @@ impl FromStr for Cursor {
 mod tests {
     use super::*;
 
-    fn life() -> Life {
-        Life::new(Epoch::new(u64::MAX), &CursorKey::new([7; CursorKey::BYTES]))
+    fn life() -> CursorSigner {
+        CursorSigner::new(Epoch::new(u64::MAX), &CursorKey::new([7; CursorKey::BYTES]))
     }
 
     #[test]
@@ -204,14 +204,15 @@ mod tests {
         let read: Cursor = text.parse().unwrap();
         assert_eq!(read, cursor);
         assert_eq!((read.epoch(), read.position(), read.mark()), (Epoch::new(u64::MAX), Position::new(42), mark));
-        assert!(life().made(&read));
+        assert!(life().verify(&read));
     }
 
     /// The MAC is HMAC-SHA-256 of the first 21 bytes, truncated to 16; the expected text is another
     /// implementation's.
     #[test]
     fn cursor_text_matches_the_documented_format() {
-        let cursor = Life::new(Epoch::new(7), &CursorKey::new([1; 32])).cursor(Position::new(9), Mark(0x0a0b_0c0d));
+        let cursor =
+            CursorSigner::new(Epoch::new(7), &CursorKey::new([1; 32])).cursor(Position::new(9), Mark(0x0a0b_0c0d));
         // python3: hmac.digest(b'\1' * 32, bytes.fromhex('02' + '%016x' % 7 + '%016x' % 9 +
         // '0a0b0c0d'), 'sha256')[:16]
         assert_eq!(cursor.to_string(), "AgAAAAAAAAAHAAAAAAAAAAkKCwwNCEj5WukOdLIR8FideiVMvQ");
@@ -221,7 +222,7 @@ mod tests {
     fn truncated_or_altered_cursor_is_rejected() {
         let genuine = life().cursor(Position::new(9), Mark::of(EventId::random()));
         let text = genuine.to_string();
-        let is_made = |text: &str| text.parse::<Cursor>().is_ok_and(|cursor| life().made(&cursor));
+        let is_made = |text: &str| text.parse::<Cursor>().is_ok_and(|cursor| life().verify(&cursor));
         assert!(is_made(&text));
         for end in 0..text.len() {
             assert!(!is_made(&text[..end]), "truncated at {end}");
@@ -240,10 +241,10 @@ mod tests {
     #[test]
     fn cursors_depend_on_key_and_epoch() {
         let (epoch, key) = (Epoch::new(7), CursorKey::random());
-        let cursor = Life::new(epoch, &key).cursor(Position::START, Mark::NONE);
-        assert!(Life::new(epoch, &key).made(&cursor));
-        assert!(!Life::new(epoch, &CursorKey::random()).made(&cursor));
-        assert!(!Life::new(Epoch::new(8), &key).made(&cursor));
+        let cursor = CursorSigner::new(epoch, &key).cursor(Position::START, Mark::NONE);
+        assert!(CursorSigner::new(epoch, &key).verify(&cursor));
+        assert!(!CursorSigner::new(epoch, &CursorKey::random()).verify(&cursor));
+        assert!(!CursorSigner::new(Epoch::new(8), &key).verify(&cursor));
     }
 
     #[test]

@@ -7,7 +7,7 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;
 /// The result of an operation of these crates.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// An error of these crates, by meaning.
+/// The errors of these crates.
 #[non_exhaustive]
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -51,7 +51,7 @@ pub enum Error {
         key: String,
     },
     /// A state, requested by a handler, hook or policy, that the service was not given.
-    #[error("the service has no state of the type {of}: set it with state(…) of the builder")]
+    #[error("no state of type {of}: add it with `.state(…)` on the builder")]
     NoState {
         /// The requested type.
         of: &'static str,
@@ -93,7 +93,7 @@ pub enum Error {
         limit: usize,
     },
     /// A revocation beyond the number that may hold at a time: the token is not revoked.
-    #[error("{most} tokens are revoked already, which is the limit")]
+    #[error("the limit of {most} revoked tokens is reached")]
     TooManyRevocations {
         /// The limit.
         most: usize,

@@ -157,7 +157,7 @@ impl Display for Fate {
                 write!(f, "ARRIVED: its client resumed from after it, as {connection}")
             }
             Self::Dropped { why } => write!(f, "DROPPED: {why}"),
-            Self::NotMatched { why } => write!(f, "NOT FOR IT: {why}"),
+            Self::NotMatched { why } => write!(f, "NOT ADDRESSED: {why}"),
             Self::Queued => f.write_str("QUEUED: the client has not read so far"),
             Self::Superseded => f.write_str("SUPERSEDED by a newer event of its series"),
             Self::Unknown { why } => write!(f, "NOT KNOWN: {why}"),
@@ -174,7 +174,7 @@ impl Display for DropReason {
                 write!(f, "it left the window first; the client was notified that {from} to {until} are lost")
             }
             Self::TooLarge => {
-                f.write_str("too large for the line, connections were lost within it; the client was notified")
+                f.write_str("too large for the connection: earlier ones were lost within it; the client was notified")
             }
         }
     }
@@ -185,7 +185,7 @@ impl Display for Mismatch {
         f.write_str(match self {
             Self::ConnectedLater => "it was not connected yet, and did not resume from before the event",
             Self::EndedBefore => "it had ended before the event",
-            Self::Excepted => "it is excepted",
+            Self::Excepted => "it was excluded by the sender",
             Self::NotAsked => "it was not connected yet, and asks are not repeated",
             Self::Provider => "the event is not for this provider",
             Self::ResumedLater => "it resumed from after the event",
@@ -209,7 +209,7 @@ impl Display for Unknown {
                 return write!(f, "node {node} has {connections} more, older connections of the user");
             }
             Self::NodeStarted { node, at_ms } => {
-                return write!(f, "what ended before node {node} began, at {}", Utc(*at_ms));
+                return write!(f, "connections that ended before node {node} started, at {}", Utc(*at_ms));
             }
             Self::NotAnEvent => "the id is not that of an event that this node can read",
             Self::NotInLog { since_ms } => {
@@ -227,7 +227,7 @@ impl Display for Unknown {
                 return write!(f, "node {node} has forgotten connections that ended up to {}", Utc(*until_ms));
             }
             Self::PublisherGone => {
-                "the process that sent the event is no node now: what it knew of connections, if it had any"
+                "the publisher is not, or no longer, a known node: connections that it had, if any, are not known"
             }
             Self::Rooms => "its rooms at that time are no longer known",
             Self::Search => "the event was not found in the time, or among the records, of a search",

@@ -31,7 +31,7 @@ pub enum RefusalKind {
     BadRequest,
     /// A session that was opened and not connected in time (503).
     ConnectTimeout,
-    /// A shutdown of the node (503).
+    /// A node that shuts down, or has not read its log yet (503).
     Draining,
     /// A client that sent more than it may before it is connected, or connected again and again
     /// (400).

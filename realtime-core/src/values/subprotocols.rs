@@ -21,7 +21,7 @@ pub struct Subprotocols<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SubprotocolError {
     /// An offer of characters that no token has (RFC 9110 §5.6.2).
-    #[error("an offer in sec-websocket-protocol is no token: letters, digits and !#$%&'*+-.^_`|~")]
+    #[error("invalid subprotocol name in Sec-WebSocket-Protocol; allowed: letters, digits and !#$%&'*+-.^_`|~")]
     Malformed,
     /// The subprotocol `bearer`, which the application does not speak otherwise, and nothing after
     /// it.

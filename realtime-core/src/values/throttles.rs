@@ -9,7 +9,7 @@ use crate::values::counted::Counted;
 /// The kinds of what a client sends, by which holds for its rate are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
-pub enum InboundKind {
+pub enum MeteredKind {
     /// A control frame that was not asked for: a ping, or a pong without a ping.
     Control,
     /// An event, an answer, what was rejected as one, and whatever else a transport counts as a
@@ -19,7 +19,7 @@ pub enum InboundKind {
     Fragment,
 }
 
-impl InboundKind {
+impl MeteredKind {
     /// All kinds, in the order of their numbers.
     const ALL: [Self; 3] = [Self::Control, Self::Event, Self::Fragment];
 
@@ -47,7 +47,7 @@ pub(crate) struct Throttles {
 }
 
 /// Counts by kind of what was read last.
-type Kinds = [AtomicU64; InboundKind::ALL.len()];
+type Kinds = [AtomicU64; MeteredKind::ALL.len()];
 
 /// Whose rate holds a connection back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +57,7 @@ pub(crate) enum By {
 }
 
 impl Throttles {
-    pub(crate) fn count(&self, by: By, kind: InboundKind) {
+    pub(crate) fn count(&self, by: By, kind: MeteredKind) {
         self.of(by)[kind as usize].fetch_add(1, Ordering::Relaxed);
     }
 
@@ -73,7 +73,7 @@ impl Throttles {
     /// Returns how often connections were held back, by the kind of what was read last.
     pub(crate) fn kinds(&self, by: By) -> BTreeMap<String, u64> {
         let counts = self.of(by).iter().map(|count| count.load(Ordering::Relaxed));
-        InboundKind::ALL.into_iter().map(|kind| kind.name().to_owned()).zip(counts).collect()
+        MeteredKind::ALL.into_iter().map(|kind| kind.name().to_owned()).zip(counts).collect()
     }
 
     pub(crate) fn held(&self) -> u64 {

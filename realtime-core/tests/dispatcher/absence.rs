@@ -132,7 +132,7 @@ async fn connected_user_is_disconnected_when_its_rooms_end() {
     // connected to the other one, which cannot answer.
     let one = CoreProvider::attached(setup(), runtime().with_backplane(log)).await;
     let two = CoreProvider::attached(setup(), runtime().with_backplane(faulty.clone())).await;
-    faulty.set_fault(Some(AppendFault::Mute));
+    faulty.set_fault(Some(AppendFault::NoReply));
     one.dispatcher.join_room("ann", "team").await.unwrap();
     let mut remote = Guest::by_session(&two, Visitor::user("ann")).await;
     let mut other = Guest::by_session(&two, Visitor::user("bob")).await;

@@ -79,7 +79,7 @@ async fn close_without_log_acts_locally_and_returns_error() {
     let backplane = FaultyBackplane::new(MemoryBackplane::default());
     let one = CoreProvider::on(backplane.clone()).await;
     let mut local = Guest::by_session(&one, Visitor::user("ann")).await;
-    backplane.set_fault(Some(AppendFault::Mute));
+    backplane.set_fault(Some(AppendFault::NoReply));
     let closed = one.close(Target::user("ann"), CloseReason::KICKED).await;
     assert!(matches!(closed, Err(Error::OutcomeUnknown { .. })), "{closed:?}");
     assert_eq!(local.closed().await.code, KICKED);

@@ -58,7 +58,7 @@ async fn cursor_of_record_unseen_by_node_is_expired() {
 
 /// A client cannot resume where `lost` begins, but can where it ends.
 #[tokio::test(start_paused = true)]
-async fn lost_event_from_is_expired_and_until_resumes() {
+async fn cursor_from_before_a_loss_expires_and_from_its_end_resumes() {
     let setup = Setup::default()
         .with_window(WindowConfig::default().with_records(5))
         .with_outbox(OutboxConfig::default().with_frames(2));

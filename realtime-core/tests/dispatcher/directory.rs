@@ -137,7 +137,7 @@ async fn disconnect_after_ambiguous_update_is_removed() {
     let faults = [
         (UpdateFault::RefusedThoughTaken, UpdateFault::Away),
         (UpdateFault::RefusedThoughTaken, UpdateFault::RefusedThoughTaken),
-        (UpdateFault::MuteThoughTaken, UpdateFault::Mute),
+        (UpdateFault::AppliedNoReply, UpdateFault::NoReply),
     ];
     for (first, then) in faults {
         let directory = FaultyDirectory::new();
@@ -159,7 +159,7 @@ async fn disconnect_after_ambiguous_update_is_removed() {
 #[tokio::test(start_paused = true)]
 async fn unanswered_update_times_out() {
     let directory = FaultyDirectory::new();
-    directory.set_fault(Some(UpdateFault::Mute));
+    directory.set_fault(Some(UpdateFault::NoReply));
     let [provider] = node(&directory).await;
     let _connections = ann(&provider).await;
     sleep(RENEWAL).await;
@@ -170,7 +170,8 @@ async fn unanswered_update_times_out() {
 /// Connections that open and close during an outage leave no pending changes.
 #[tokio::test(start_paused = true)]
 async fn pending_changes_are_bounded_by_connections() {
-    for fault in [UpdateFault::Away, UpdateFault::RefusedThoughTaken, UpdateFault::Mute, UpdateFault::MuteThoughTaken] {
+    for fault in [UpdateFault::Away, UpdateFault::RefusedThoughTaken, UpdateFault::NoReply, UpdateFault::AppliedNoReply]
+    {
         let (directory, provider) = started().await;
         let known = ann(&provider).await;
         until_online(&directory, 1).await;

@@ -84,7 +84,7 @@ async fn replaced_log_disconnects_clients_with_reason_epoch() {
 async fn unanswered_append_is_unknown_outcome() {
     let backplane = FaultyBackplane::new(MemoryBackplane::default());
     let provider = CoreProvider::on(backplane.clone()).await;
-    backplane.set_fault(Some(AppendFault::Mute));
+    backplane.set_fault(Some(AppendFault::NoReply));
     let sent = provider.dispatcher.to_all(note("1")).await;
     assert!(matches!(sent, Err(Error::OutcomeUnknown { .. })), "{sent:?}");
     let joined = provider.dispatcher.join_room("ann", "r").await;

@@ -78,7 +78,7 @@ async fn log_that_can_only_be_read_makes_a_node_not_ready() {
 async fn logged_record_counts_despite_failed_append() {
     let (backplane, provider) = CoreProvider::on_faulty().await;
     let mut guest = Guest::by_sink(&provider, Visitor::user("ann")).await;
-    for fault in [AppendFault::MuteThoughTaken, AppendFault::OpenThoughTaken, AppendFault::RefusedThoughTaken] {
+    for fault in [AppendFault::AppliedNoReply, AppendFault::OpenThoughTaken, AppendFault::RefusedThoughTaken] {
         backplane.set_fault(Some(fault));
         let receipt = provider.dispatcher.to_user("ann", note("sent")).await;
         let receipt = receipt.unwrap_or_else(|error| panic!("{fault:?}: {error}"));
@@ -90,10 +90,10 @@ async fn logged_record_counts_despite_failed_append() {
 
 /// The record may or may not be in the log.
 #[tokio::test(start_paused = true)]
-async fn append_with_open_result_is_unknown_outcome() {
+async fn append_without_an_answer_has_an_unknown_outcome() {
     let (backplane, provider) = CoreProvider::on_faulty().await;
     for (fault, silent) in
-        [(AppendFault::Open, false), (AppendFault::OpenThoughTaken, true), (AppendFault::Mute, false)]
+        [(AppendFault::Open, false), (AppendFault::OpenThoughTaken, true), (AppendFault::NoReply, false)]
     {
         backplane.set_fault(Some(fault));
         backplane.set_silent(silent);

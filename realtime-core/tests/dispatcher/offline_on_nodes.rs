@@ -194,7 +194,7 @@ async fn killed_process_calls_at_least_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn sink_that_is_new_gets_nothing_of_before() {
+async fn new_sink_ignores_earlier_events() {
     let (nodes, sink) = (Nodes::default(), Sink::default());
     let runtime = runtime().with_backplane(nodes.log.clone()).with_directory(Arc::clone(&nodes.directory));
     let older = CoreProvider::attached(Setup::default(), runtime).await;

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::support::{CoreProvider, Guest, Message, eventually, runtime};
-use realtime_core::spi::InboundKind;
+use realtime_core::spi::MeteredKind;
 use realtime_core::{
     AckReply, AckStatus, CloseReason, Context, Event, Inbound, InboundPayload, InboundRate, Limits, RealtimeProvider,
     Reply, Router, SocketIoBroadcast,
@@ -116,13 +116,13 @@ async fn hold_of_the_tenant_does_not_end_a_patience() {
     }
     let ann = provider.register(Visitor::user("ann").with_tenant("acme")).await;
     for _ in 0..3 {
-        assert!(!ann.charge(InboundKind::Event, 25, 0), "above its own rate");
+        assert!(!ann.charge(MeteredKind::Event, 25, 0), "above its own rate");
         std::future::poll_fn(|cx| ann.poll_room(cx)).await;
         sleep(3600 * SECOND).await;
         for other in &others {
-            other.charge(InboundKind::Event, 20, 0);
+            other.charge(MeteredKind::Event, 20, 0);
         }
-        assert!(!ann.charge(InboundKind::Event, 1, 0), "above the tenant's");
+        assert!(!ann.charge(MeteredKind::Event, 1, 0), "above the tenant's");
         std::future::poll_fn(|cx| ann.poll_room(cx)).await;
     }
     let stats = provider.stats();

@@ -55,7 +55,7 @@ async fn pushed_and_rejection_frames_reach_the_client() {
     })
     .await;
     assert_eq!(received[0].payload["code"], "unreadable");
-    ann.reject_and_close(&HandlerError::new("too_large", "no"));
+    ann.reject_fatally(&HandlerError::new("too_large", "no"));
     assert_eq!(take_all(&ann).remove(0).payload["code"], "too_large");
     assert_eq!((provider.stats().rejected["unreadable"], provider.stats().rejected["too_large"]), (1, 1));
 }

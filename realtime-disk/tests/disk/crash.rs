@@ -188,7 +188,7 @@ fn damage(path: &Path, bytes: u64, zeroes: bool) {
 }
 
 #[tokio::test]
-async fn older_copy_of_the_directory_ends_at_its_place() {
+async fn older_copy_begins_an_epoch_for_a_node_that_saw_more() {
     let directory = tempfile::tempdir().unwrap();
     let copy = tempfile::tempdir().unwrap();
     let log = open(directory.path());

@@ -89,7 +89,7 @@ async fn forgotten_keys_leave_the_store() {
 }
 
 #[tokio::test]
-async fn repeat_takes_no_other_keys_place() {
+async fn repeat_does_not_evict_another_key() {
     let directory = tempfile::tempdir().unwrap();
     let keep = Duration::from_secs(60);
     let log = open_with(directory.path(), DiskConfig::default().with_keys(2));

@@ -50,7 +50,7 @@ impl Certificate {
 
     pub(super) fn reload(&self) -> io::Result<()> {
         let loaded = load(&self.certificate, &self.key).inspect_err(|error| {
-            tracing::error!(%error, "cannot load the certificate, the old one stays");
+            tracing::error!(%error, "failed to reload the certificate; keeping the current one");
         })?;
         *self.loaded.write().unwrap_or_else(PoisonError::into_inner) = loaded;
         tracing::info!(certificate = %self.certificate.display(), "certificate loaded");

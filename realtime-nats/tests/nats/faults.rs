@@ -83,7 +83,7 @@ async fn record_that_the_server_does_not_accept_is_refused() {
     append(&log, "1").await;
     let refused = append_record(&log, record(&"x".repeat(1024 * 1024)), None).await;
     let Err(AppendError::Refused(error)) = refused else { panic!("{refused:?}") };
-    assert!(error.to_string().contains("max_payload is 1048576"), "{error}");
+    assert!(error.to_string().contains("exceeds max_payload 1048576 of"), "{error}");
     append(&log, "2").await;
     assert_eq!(texts(&log).await, ["1", "2"]);
 }

@@ -1,4 +1,4 @@
-use realtime_core::spi::InboundKind;
+use realtime_core::spi::MeteredKind;
 
 use crate::packet::frame::{payload_len, whole_header};
 use crate::packet::head::{Head, HeadScan};
@@ -22,7 +22,7 @@ pub(crate) struct PacketScan {
     /// Set while a message of more than one frame is incomplete; `true` if that is a text.
     open_message: Option<bool>,
     /// The kind of the last frame, if it counts as a packet by itself.
-    alone: Option<InboundKind>,
+    alone: Option<MeteredKind>,
     /// Set when a text ends with a frame without a payload.
     ended_empty: bool,
     head: HeadScan,
@@ -51,7 +51,7 @@ impl PacketScan {
 
     /// Returns the kind of the frame that was found last if it counts as a packet by itself: an
     /// attachment, a control frame, a small fragment. A text is counted as the packet in it.
-    pub(crate) fn alone(&self) -> Option<InboundKind> {
+    pub(crate) fn alone(&self) -> Option<MeteredKind> {
         self.alone
     }
 
@@ -86,10 +86,10 @@ impl PacketScan {
         self.key = if h[1] & 0x80 != 0 { [h[len - 4], h[len - 3], h[len - 2], h[len - 1]] } else { [0; 4] };
         let (opcode, last) = (h[0] & 0x0f, h[0] & 0x80 != 0);
         self.alone = match opcode {
-            0 if self.left <= SMALL_FRAGMENT => Some(InboundKind::Fragment),
+            0 if self.left <= SMALL_FRAGMENT => Some(MeteredKind::Fragment),
             0 | 1 => None,
-            2..8 => Some(InboundKind::Event),
-            _ => Some(InboundKind::Control),
+            2..8 => Some(MeteredKind::Event),
+            _ => Some(MeteredKind::Control),
         };
         if opcode >= 8 {
             // Control frames may be sent between the fragments of a message.
@@ -199,13 +199,13 @@ mod tests {
         let long = "x".repeat(126);
         let cases = [
             (0x81, "40", None),
-            (0x82, "a", Some(InboundKind::Event)),
-            (0x89, "", Some(InboundKind::Control)),
-            (0x8a, "", Some(InboundKind::Control)),
+            (0x82, "a", Some(MeteredKind::Event)),
+            (0x89, "", Some(MeteredKind::Control)),
+            (0x8a, "", Some(MeteredKind::Control)),
             (0x01, "4", None),
-            (0x00, "", Some(InboundKind::Fragment)),
+            (0x00, "", Some(MeteredKind::Fragment)),
             (0x00, &long, None),
-            (0x80, "0", Some(InboundKind::Fragment)),
+            (0x80, "0", Some(MeteredKind::Fragment)),
         ];
         let mut scan = PacketScan::default();
         for (first, payload, alone) in cases {

@@ -207,7 +207,7 @@ impl Authenticator for TicketIssuer {
 }
 
 fn invalid() -> Refusal {
-    Refusal::unauthorized("this is no ticket of this service, or an old one").with_code("ticket_invalid")
+    Refusal::unauthorized("the ticket is invalid or has expired").with_code("ticket_invalid")
 }
 
 fn unavailable() -> Refusal {

@@ -127,7 +127,8 @@ async fn each_faulty_client_logs_one_line_with_user_and_setting() {
     let address = started().await;
     let mut ws = websocket(address, "/ws?token=ann").await;
     ws.send(Message::text("x".repeat(2000))).await.unwrap();
-    let large = ["disconnected for a fault", "provider=\"ws\"", "user=\"ann\"", "(1009)", "\"max_message_bytes\""];
+    let large =
+        ["connection closed for a client error", "provider=\"ws\"", "user=\"ann\"", "(1009)", "\"max_message_bytes\""];
     // Read until the client has closed the stream too.
     tokio::spawn(async move { while let Some(Ok(_)) = ws.next().await {} });
     let large = line(&collector, &large).await;
@@ -145,11 +146,12 @@ async fn each_faulty_client_logs_one_line_with_user_and_setting() {
         let rejection = text_with(&mut socket, "42[\"error\"").await;
         assert!(rejection.contains(&format!(r#""code":"{code}""#)), "{rejection}");
         let user = format!("user=\"{user}\"");
-        let fault = line(&collector, &["disconnected for a fault", "provider=\"socket\"", &user, close_code]).await;
+        let fault =
+            line(&collector, &["connection closed for a client error", "provider=\"socket\"", &user, close_code]).await;
         assert_eq!(fault.level, Level::INFO);
         assert!(fault.fields.contains("address=127.0.0.1 "), "{fault:?}");
         in_time("the end of the session", async { while let Some(Ok(_)) = socket.next().await {} }).await;
-        assert_eq!(collector.lines(&["session ended for a fault"]).len(), 0, "the connection's line is enough");
+        assert_eq!(collector.lines(&["session closed for a client error"]).len(), 0, "the connection's line is enough");
     }
 }
 
@@ -159,8 +161,8 @@ async fn each_faulty_session_logs_one_line() {
     let (collector, _guard) = Collector::install();
     let address = started().await;
     let cases = [
-        ("x".repeat(2000), ["session ended for a fault", "\"too_large\"", "\"max_message_bytes\""]),
-        ("4x".to_owned(), ["session ended for a fault", "\"protocol_error\"", "provider=\"socket\""]),
+        ("x".repeat(2000), ["session closed for a client error", "\"too_large\"", "\"max_message_bytes\""]),
+        ("4x".to_owned(), ["session closed for a client error", "\"protocol_error\"", "provider=\"socket\""]),
         ("4".repeat(20), ["connection refused", "reason=\"flood\"", "provider=\"socket\""]),
     ];
     for (sent, texts) in cases {
@@ -293,7 +295,7 @@ async fn server_without_guards_logs_one_warning() {
     for path in ["/sse", "/socket.io/?EIO=4&transport=polling", "/sse"] {
         assert!(get(address, path, "").await.starts_with("HTTP/1.1 200"), "{path}");
     }
-    let notice = line(&collector, &["without the guards", "realtime_http::serve"]).await;
+    let notice = line(&collector, &["served without realtime_http::serve"]).await;
     assert_eq!(notice.level, Level::WARN);
 }
 
@@ -329,12 +331,12 @@ async fn skipped_event_logs_warning_with_client_and_position() {
     disconnected().await;
     service.broadcast_to_user("sse", "ann", "large", &"x".repeat(1_000_000)).await.unwrap();
     for _ in 0..3 {
-        assert!(collector.lines(&["an event is passed over"]).is_empty());
+        assert!(collector.lines(&["skipping an event"]).is_empty());
         read(address, cursor, 32 * 1024).await;
         disconnected().await;
     }
     read(address, cursor, 300).await;
-    let texts = ["an event is passed over", "provider=\"sse\"", "user=\"ann\"", "tenant=\"acme\"", "position=1 "];
+    let texts = ["skipping an event", "provider=\"sse\"", "user=\"ann\"", "tenant=\"acme\"", "position=1 "];
     let warning = line(&collector, &texts).await;
     assert_eq!(warning.level, Level::WARN);
     let size = warning.fields.split("size=").nth(1).unwrap().split(' ').next().unwrap().parse::<usize>().unwrap();

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use realtime_core::spi::{InboundKind, Registration, SessionOutlet, Take};
+use realtime_core::spi::{MeteredKind, Registration, SessionOutlet, Take};
 use realtime_core::{CloseReason, HandlerError, Inbound};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
@@ -239,7 +239,7 @@ impl Open {
                 }
                 let fragments = socket.protocol.take_fragments();
                 if fragments > 0 {
-                    self.paused |= !socket.registration.charge(InboundKind::Fragment, fragments, 0);
+                    self.paused |= !socket.registration.charge(MeteredKind::Fragment, fragments, 0);
                 }
                 Ok(true)
             }
@@ -276,7 +276,7 @@ impl Open {
                 self.paused = !registration.receive(Inbound::raw_binary(bytes.to_vec()));
             }
             Message::Binary(bytes) => {
-                let error = HandlerError::new("unexpected_binary", "binary messages have no handler here");
+                let error = HandlerError::new("unexpected_binary", "no handler for binary messages");
                 self.paused = !registration.reject(error, None);
                 self.charge_rest(registration, bytes.len());
             }
@@ -287,7 +287,7 @@ impl Open {
                 return Err(self.closing(socket, CloseReason::NORMAL, Stage::Leave));
             }
             // Answered already.
-            Message::Ping(payload) => self.paused = !registration.charge(InboundKind::Control, 1, payload.len()),
+            Message::Ping(payload) => self.paused = !registration.charge(MeteredKind::Control, 1, payload.len()),
             // Frames are never read as such.
             Message::Frame(_) => {}
             Message::Pong(payload) => self.handle_pong(registration, &payload),
@@ -304,7 +304,7 @@ impl Open {
         } else if self.unanswered_probes > 0 {
             self.unanswered_probes -= 1;
         } else {
-            self.paused = !registration.charge(InboundKind::Control, 1, payload.len());
+            self.paused = !registration.charge(MeteredKind::Control, 1, payload.len());
         }
     }
 
@@ -343,7 +343,7 @@ impl Open {
 
     /// Counts bytes of a message that counts already.
     fn charge_rest(&mut self, registration: &Registration<WsCodec>, bytes: usize) {
-        self.paused |= bytes > 0 && !registration.charge(InboundKind::Event, 0, bytes);
+        self.paused |= bytes > 0 && !registration.charge(MeteredKind::Event, 0, bytes);
     }
 
     /// Closes the connection of a client that broke the protocol; the close frame is all that it
@@ -351,7 +351,7 @@ impl Open {
     fn fail<S: AsyncRead + AsyncWrite + Unpin>(&self, socket: &mut Socket<S>, reason: CloseReason) -> Exit {
         socket.registration.close(reason.clone());
         // Closed already, so this only counts the error.
-        socket.registration.reject_and_close(&HandlerError::new(code_of(&reason), reason.text().to_owned()));
+        socket.registration.reject_fatally(&HandlerError::new(code_of(&reason), reason.text().to_owned()));
         socket.writer.discard();
         socket.writer.control().extend(close_frame(&reason));
         self.closing(socket, reason, Stage::Drain)

@@ -6,7 +6,9 @@ mod values;
 use http::Request;
 use http::header::{HOST, HeaderValue, ORIGIN};
 use proptest::prelude::*;
-use realtime_core::spi::{Cursor, CursorKey, Epoch, Life, Mark, Position, Record, RoomTable, Stored, UserRooms};
+use realtime_core::spi::{
+    Cursor, CursorKey, CursorSigner, Epoch, Mark, Position, Record, RoomTable, Stored, UserRooms,
+};
 use realtime_fuzz::TARGETS;
 use realtime_http::{Origins, TrustedProxies};
 use serde_json::{Value, json};
@@ -23,13 +25,13 @@ proptest! {
 
     #[test]
     fn cursors_keep_their_parts(epoch: u64, other: u64, position: u64, id in ids(), key: [u8; 32], wrong: [u8; 32]) {
-        let life = Life::new(Epoch::new(epoch), &CursorKey::new(key));
+        let life = CursorSigner::new(Epoch::new(epoch), &CursorKey::new(key));
         let cursor: Cursor = life.cursor(Position::new(position), Mark::of(id)).to_string().parse().unwrap();
         let parts = (cursor.epoch(), cursor.position(), cursor.mark());
         prop_assert_eq!(parts, (Epoch::new(epoch), Position::new(position), Mark::of(id)));
-        prop_assert!(life.made(&cursor));
-        prop_assert_eq!(Life::new(Epoch::new(epoch), &CursorKey::new(wrong)).made(&cursor), wrong == key);
-        prop_assert_eq!(Life::new(Epoch::new(other), &CursorKey::new(key)).made(&cursor), other == epoch);
+        prop_assert!(life.verify(&cursor));
+        prop_assert_eq!(CursorSigner::new(Epoch::new(epoch), &CursorKey::new(wrong)).verify(&cursor), wrong == key);
+        prop_assert_eq!(CursorSigner::new(Epoch::new(other), &CursorKey::new(key)).verify(&cursor), other == epoch);
     }
 
     #[test]

@@ -87,11 +87,11 @@ fn waiting_connection_may_find_the_node_full() {
 async fn probes_run_one_round_at_a_time() {
     let admission = admission(10, 1);
     let [ann, bob] = ["ann", "bob"].map(Identity::user);
-    assert!(!admission.begins_probe(&ann), "no connection");
+    assert!(!admission.try_start_probe(&ann), "no connection");
     let _places = [admission.admit(&ann, None).unwrap(), admission.admit(&bob, None).unwrap()];
-    assert_eq!([&ann, &ann, &bob].map(|user| admission.begins_probe(user)), [true, false, true]);
+    assert_eq!([&ann, &ann, &bob].map(|user| admission.try_start_probe(user)), [true, false, true]);
     tokio::time::sleep(PROBE_TIMEOUT).await;
-    assert_eq!([&ann, &ann].map(|user| admission.begins_probe(user)), [true, false]);
+    assert_eq!([&ann, &ann].map(|user| admission.try_start_probe(user)), [true, false]);
 }
 
 /// Returns the counts of a service with these limits of a tenant and of an address.

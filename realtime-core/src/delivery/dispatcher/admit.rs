@@ -232,7 +232,7 @@ impl<C: Codec> Dispatcher<C> {
 
     /// Asks the connections of this user for a sign of life, one round at a time.
     fn probe(&self, identity: &Identity) {
-        if self.admission.begins_probe(identity) {
+        if self.admission.try_start_probe(identity) {
             Member::of(identity).iter().for_each(|member| self.probe_user(member));
         }
     }
@@ -368,7 +368,7 @@ impl<C: Codec> Dispatcher<C> {
         }
         let lingering = self.counters.lingering_hooks.load(Ordering::Relaxed);
         if lingering >= self.config.delivery.limits.lingering_hooks() as u64 {
-            let text = "the hooks of too many closed connections still run";
+            let text = "too many closed connections have hooks still running";
             return Err(Refusal::new(RefusalKind::Unavailable, text).with_setting("limits.lingering_hooks"));
         }
         Ok(runtime)
@@ -377,7 +377,7 @@ impl<C: Codec> Dispatcher<C> {
 
 /// Asks the connections of this user to all providers for a sign of life, one round at a time.
 fn probe_all(runtime: &Runtime, identity: &Identity) {
-    if runtime.slots.begins_probe(identity)
+    if runtime.slots.try_start_probe(identity)
         && let Some(member) = Member::of(identity)
     {
         runtime.log.feeds().iter().for_each(|feed| feed.probe(&member));

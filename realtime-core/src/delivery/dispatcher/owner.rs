@@ -29,7 +29,7 @@ impl<C: Codec> Dispatcher<C> {
     }
 
     /// Shuts the dispatcher down when the last owner is dropped, unless a caller does it before.
-    pub(super) async fn await_abandonment(self: Arc<Self>) {
+    pub(super) async fn shut_down_without_owner(self: Arc<Self>) {
         tokio::select! {
             () = self.running.abandoned.cancelled() => {}
             () = self.running.stop.cancelled() => return,

@@ -80,7 +80,7 @@ impl<C: Codec> Dispatcher<C> {
 
     async fn try_refresh(&self, connection: &Arc<Connection<C::Frame>>, token: &str) -> Result<Refreshed, Refusal> {
         let Some(credentials) = &connection.credentials else {
-            return Err(Refusal::bad_request("the credentials of this connection do not end"));
+            return Err(Refusal::bad_request("this connection's credentials do not expire"));
         };
         let runtime = self.attached()?;
         check_token(runtime, token)?;

@@ -236,6 +236,6 @@ fn log_disconnect<F>(connection: &Connection<F>, reason: &CloseReason) {
         %reason,
         setting = reason.setting(),
         detail = connection.fault.get().map(tracing::field::debug),
-        "disconnected for a fault"
+        "connection closed for a client error"
     );
 }

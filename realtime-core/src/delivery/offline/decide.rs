@@ -176,7 +176,7 @@ impl Worker {
     fn miss(&self, count: u64, reason: &str) {
         if count > 0 {
             self.offline.counters.add_unknown(count);
-            tracing::warn!(count, reason, "it is not known whether the users of some records were offline");
+            tracing::warn!(count, reason, "could not determine whether the users of some records were offline");
         }
     }
 

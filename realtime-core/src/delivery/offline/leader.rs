@@ -161,7 +161,7 @@ impl Worker {
         self.seen.trim(checkpoint.decided);
         let saved = self.log.append_checkpoint(self.life, checkpoint).await;
         if let Err(error) = &saved {
-            tracing::warn!(%error, "it could not be noted who was offline; no call is begun");
+            tracing::warn!(%error, "could not write the offline checkpoint; sink calls are paused");
         }
         work.set_saved(now, saved.is_ok());
     }

@@ -9,7 +9,7 @@ use crate::inbound::meter::Meter;
 use crate::traits::codec::Codec;
 use crate::values::handler_error::HandlerError;
 use crate::values::inbound::{Inbound, InboundPayload};
-use crate::values::throttles::InboundKind;
+use crate::values::throttles::MeteredKind;
 
 impl<C: Codec> Registration<C> {
     /// Queues an event from the client for the handlers; `false` asks the session to pause reading
@@ -22,13 +22,13 @@ impl<C: Codec> Registration<C> {
         let size = inbound.size();
         self.dispatcher.count_in(size);
         let has_room = self.inbox().push(inbound);
-        self.charge(InboundKind::Event, 1, size) && has_room
+        self.charge(MeteredKind::Event, 1, size) && has_room
     }
 
     /// Counts messages of the client that are neither events nor answers, or further bytes of those
     /// that are, against its rate; `false` asks the session to pause reading until
     /// [`Registration::poll_room`].
-    pub fn charge(&self, kind: InboundKind, messages: u32, bytes: usize) -> bool {
+    pub fn charge(&self, kind: MeteredKind, messages: u32, bytes: usize) -> bool {
         self.is_closed() || self.meter().is_none_or(|meter| meter.charge(kind, messages, bytes))
     }
 
@@ -88,7 +88,7 @@ impl<C: Codec> Registration<C> {
         let size = payload.bytes().len();
         self.dispatcher.count_in(size);
         let awaited = self.dispatcher.answer(ack, self.id(), payload);
-        self.charge(InboundKind::Event, u32::from(!awaited), size);
+        self.charge(MeteredKind::Event, u32::from(!awaited), size);
         awaited
     }
 
@@ -105,6 +105,6 @@ impl<C: Codec> Registration<C> {
             return false;
         }
         let has_room = self.inbox().push_rejected(error, ack);
-        self.charge(InboundKind::Event, 1, 0) && has_room
+        self.charge(MeteredKind::Event, 1, 0) && has_room
     }
 }

@@ -77,7 +77,7 @@ impl Places {
         }
         for (position, flags) in open {
             if let Some(known) = self.open.get_mut(&position.get()) {
-                *known = known.and(*flags);
+                *known = known.union(*flags);
             }
         }
     }
@@ -88,7 +88,7 @@ impl Places {
         let flags = self
             .known_bits(at)
             .map(|bits| Flags { settled: bits.settled & bit(at) != 0, matched: bits.matched & bit(at) != 0 });
-        flags.unwrap_or_default().and(self.open.get(&at).copied().unwrap_or_default())
+        flags.unwrap_or_default().union(self.open.get(&at).copied().unwrap_or_default())
     }
 
     /// Forgets what is decided, except the positions that are open.
@@ -162,7 +162,7 @@ impl Places {
 
     fn add(&mut self, at: u64, flags: Flags) {
         if let Some(known) = self.open.get_mut(&at) {
-            *known = known.and(flags);
+            *known = known.union(flags);
         }
         if let Some(bits) = self.bits(at) {
             bits.settled |= if flags.settled { bit(at) } else { 0 };
@@ -197,8 +197,8 @@ impl Places {
 }
 
 impl Flags {
-    /// Returns what either of them says.
-    fn and(self, other: Self) -> Self {
+    /// Returns the flags that are set in either of them.
+    fn union(self, other: Self) -> Self {
         Self { settled: self.settled || other.settled, matched: self.matched || other.matched }
     }
 }

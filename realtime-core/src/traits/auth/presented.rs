@@ -101,7 +101,7 @@ fn set_cookie(parts: &mut Parts, token: &str) -> Result<(), Refusal> {
 }
 
 fn invalid() -> Refusal {
-    Refusal::bad_request("the token has characters that it cannot have")
+    Refusal::bad_request("the token contains invalid characters")
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 use axum::body::Body;
 use bytes::Bytes;
 use http_body::{Body as _, Frame};
-use realtime_core::spi::InboundKind;
+use realtime_core::spi::MeteredKind;
 
 use crate::engine::session::EngineSession;
 use crate::engine::session::cause::Cause;
@@ -153,7 +153,7 @@ impl http_body::Body for PostBody {
             let has_chunk = ready!(self.poll_chunk(cx))?;
             if !has_chunk && self.is_empty {
                 // Otherwise its packets count.
-                self.session.charge(InboundKind::Event, 1, 0);
+                self.session.charge(MeteredKind::Event, 1, 0);
             }
             let end = self.chunk.iter().position(|byte| *byte == SEPARATOR).map_or(self.chunk.len(), |at| at + 1);
             if !self.scanned {

@@ -4,7 +4,7 @@
 //! The rules are in [`namespaces`](crate::engine::session::namespaces); here the session wakes its
 //! readers and notifies the registry.
 
-use realtime_core::spi::InboundKind;
+use realtime_core::spi::MeteredKind;
 use realtime_core::{Refusal, RefusalKind};
 
 use crate::engine::session::EngineSession;
@@ -19,20 +19,20 @@ const LARGE_FRAME: usize = 256;
 impl EngineSession {
     /// Decides on bytes from the client, a whole frame's on a websocket. They are counted with it;
     /// `alone` is the kind of a frame that is no part of a packet and counts as one.
-    pub(crate) fn admit_bytes(&self, bytes: u64, alone: Option<InboundKind>) -> Verdict {
+    pub(crate) fn admit_bytes(&self, bytes: u64, alone: Option<MeteredKind>) -> Verdict {
         if self.namespaces.admit_bytes(bytes) == Verdict::Reject {
             return Verdict::Reject;
         }
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
         if alone.is_some() || bytes >= LARGE_FRAME || self.rate.is_created() {
-            self.charge(alone.unwrap_or(InboundKind::Event), u32::from(alone.is_some()), bytes);
+            self.charge(alone.unwrap_or(MeteredKind::Event), u32::from(alone.is_some()), bytes);
         }
         if self.is_over_rate() { Verdict::Wait } else { Verdict::Admit }
     }
 
     /// Counts packets and bytes of a client that is connected to a namespace; before, other bounds
     /// hold.
-    pub(crate) fn charge(&self, kind: InboundKind, packets: u32, bytes: usize) {
+    pub(crate) fn charge(&self, kind: MeteredKind, packets: u32, bytes: usize) {
         if !self.namespaces.is_connected() || self.is_closing() {
             return;
         }
@@ -68,7 +68,7 @@ impl EngineSession {
         let is_asked_for = matches!(head, Head::Pong) && self.namespaces.awaits_pong();
         let verdict = self.namespaces.admit(head, |connected| self.registered.set_connected(connected));
         if verdict == Verdict::Admit && !is_asked_for {
-            let kind = if matches!(head, Head::Pong) { InboundKind::Control } else { InboundKind::Event };
+            let kind = if matches!(head, Head::Pong) { MeteredKind::Control } else { MeteredKind::Event };
             self.charge(kind, 1, 0);
         }
         verdict

@@ -50,7 +50,7 @@ impl Progress {
 
     /// Returns the number of the large packet that has arrived in part only, if there is one.
     /// Called when the connection has ended.
-    pub(crate) fn partial_packet(&self) -> Option<u64> {
+    pub(crate) fn find_partial_packet(&self) -> Option<u64> {
         let mut large = self.lock();
         if self.partial.load(Ordering::SeqCst) {
             let start = self.partial_start.load(Ordering::SeqCst);
@@ -303,7 +303,7 @@ mod tests {
         ] {
             let (mut scan, progress) = (ProgressScan::default(), Progress::default());
             scan.feed(&bytes[..at], &progress);
-            assert_eq!(progress.partial_packet(), expected, "{at}");
+            assert_eq!(progress.find_partial_packet(), expected, "{at}");
         }
     }
 
@@ -326,9 +326,13 @@ mod tests {
             let progress = Progress::default();
             progress.note_response(packets.as_bytes(), Some(stream.wire()));
             stream.write_all(&packets.as_bytes()[..sent]).await.unwrap();
-            assert_eq!((progress.partial_packet(), progress.complete.load(Ordering::SeqCst)), (expected, 3), "{sent}");
+            assert_eq!(
+                (progress.find_partial_packet(), progress.complete.load(Ordering::SeqCst)),
+                (expected, 3),
+                "{sent}"
+            );
             progress.note_response_arrived();
-            assert_eq!(progress.partial_packet(), None);
+            assert_eq!(progress.find_partial_packet(), None);
         }
     }
 }

@@ -4,12 +4,13 @@ use std::collections::HashSet;
 use std::sync::LazyLock;
 
 use realtime_core::EventId;
-use realtime_core::spi::{Cursor, CursorKey, Epoch, Life, Mark, Position};
+use realtime_core::spi::{Cursor, CursorKey, CursorSigner, Epoch, Mark, Position};
 
 /// The positions for which a cursor is issued.
 const ISSUED: u64 = 16;
 
-static LIFE: LazyLock<Life> = LazyLock::new(|| Life::new(Epoch::new(7), &CursorKey::new([1; CursorKey::BYTES])));
+static LIFE: LazyLock<CursorSigner> =
+    LazyLock::new(|| CursorSigner::new(Epoch::new(7), &CursorKey::new([1; CursorKey::BYTES])));
 static TEXTS: LazyLock<Vec<String>> = LazyLock::new(|| (0..ISSUED).map(issue).collect());
 static ALL: LazyLock<HashSet<&str>> = LazyLock::new(|| TEXTS.iter().map(String::as_str).collect());
 
@@ -55,8 +56,8 @@ fn check(text: &str) {
     };
     assert_eq!(cursor.to_string(), text, "two texts of one cursor");
     assert_eq!(cursor.encode(&mut [0; Cursor::CHARACTERS]), text);
-    assert_eq!(LIFE.made(&cursor), ALL.contains(text), "forged: {text}");
-    assert!(!Life::new(Epoch::new(8), &CursorKey::new([1; 32])).made(&cursor), "of another epoch: {text}");
-    assert!(!Life::new(Epoch::new(7), &CursorKey::new([2; 32])).made(&cursor), "of another key: {text}");
+    assert_eq!(LIFE.verify(&cursor), ALL.contains(text), "forged: {text}");
+    assert!(!CursorSigner::new(Epoch::new(8), &CursorKey::new([1; 32])).verify(&cursor), "of another epoch: {text}");
+    assert!(!CursorSigner::new(Epoch::new(7), &CursorKey::new([2; 32])).verify(&cursor), "of another key: {text}");
     assert!(!format!("{cursor:?}").contains(text), "a cursor is printed");
 }

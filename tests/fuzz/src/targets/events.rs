@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use eventsource_stream::Eventsource;
 use futures_util::{FutureExt, StreamExt, stream};
-use realtime_core::spi::{Cursor, CursorKey, Epoch, Life, Mark, Position};
+use realtime_core::spi::{Cursor, CursorKey, CursorSigner, Epoch, Mark, Position};
 use realtime_core::{Event, HandlerError};
 use realtime_wire::sse::Blocks;
 use serde_json::Value;
@@ -26,7 +26,7 @@ pub(crate) fn run(data: &[u8]) {
     };
     let Ok(value) = serde_json::from_slice::<Value>(event.payload().bytes()) else { return };
     let cursor = (first & 1 != 0).then(|| {
-        Life::new(Epoch::new(7), &CursorKey::new([7; 32])).cursor(Position::new(u64::from(*first)), Mark::NONE)
+        CursorSigner::new(Epoch::new(7), &CursorKey::new([7; 32])).cursor(Position::new(u64::from(*first)), Mark::NONE)
     });
     let sent = Got { name: name.to_owned(), id: cursor.map(|cursor| cursor.to_string()), data: value };
     check_sse(&event, cursor, &sent, 1 + usize::from(first >> 4));

@@ -196,7 +196,7 @@ impl Backplane for Link {
             return Err(broken());
         }
         let answer = broker.append(*number, epoch, &record, key);
-        if matches!(fault, Some(Fault::MuteThoughTaken)) {
+        if matches!(fault, Some(Fault::AppliedNoReply)) {
             std::future::pending::<()>().await;
         }
         sleep(delay).await;

@@ -33,7 +33,7 @@ pub(crate) enum Fault {
     /// There is no answer, and the record is not appended.
     Mute,
     /// There is no answer, and the record is appended.
-    MuteThoughTaken,
+    AppliedNoReply,
     /// The broker answers that it has not appended the record.
     Refused,
     /// The connection breaks before the append.
@@ -44,13 +44,13 @@ pub(crate) enum Fault {
 
 impl Fault {
     pub(crate) const ALL: [Self; 6] =
-        [Self::Late, Self::Mute, Self::MuteThoughTaken, Self::Refused, Self::Unknown, Self::UnknownThoughTaken];
+        [Self::Late, Self::Mute, Self::AppliedNoReply, Self::Refused, Self::Unknown, Self::UnknownThoughTaken];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Late => "append without an answer, and late",
             Self::Mute => "append without an answer, and lost",
-            Self::MuteThoughTaken => "append without an answer, though taken",
+            Self::AppliedNoReply => "append without an answer, though taken",
             Self::Refused => "append refused by the broker",
             Self::Unknown => "append with an unknown outcome, and lost",
             Self::UnknownThoughTaken => "append with an unknown outcome, though taken",

@@ -51,7 +51,7 @@ impl<C: Codec> Dispatcher<C> {
             let Err(refusal) = own.and_then(|()| check(&runtime.slots, &member, elsewhere.len())) else {
                 return Ok(());
             };
-            if runtime.slots.begins_probe(identity) {
+            if runtime.slots.try_start_probe(identity) {
                 runtime.log.feeds().iter().for_each(|feed| feed.probe(&member));
                 let probe = Body::Probe { member: member.clone() };
                 // A probe may be lost, and there is no connection without it either.

@@ -53,7 +53,7 @@ impl<C: Codec> Dispatcher<C> {
             return Err(Error::Config(format!("the provider \"{provider}\" is already attached")));
         }
         let feed = self.unowned();
-        tokio::spawn(Arc::clone(&feed).await_abandonment());
+        tokio::spawn(Arc::clone(&feed).shut_down_without_owner());
         tokio::spawn(Arc::clone(&feed).watch_expiries());
         self.admission.join(&runtime.slots, self.config.delivery.limits.connections_per_user);
         let feed: Arc<dyn Feed> = feed;

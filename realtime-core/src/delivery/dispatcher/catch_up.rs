@@ -23,20 +23,21 @@ impl<C: Codec> Dispatcher<C> {
         let Some(runtime) = self.runtime.get().filter(|_| self.unread(cursor).is_some()) else { return Ok(()) };
         let read = async {
             let state = runtime.log.state_when_answered().await;
-            let is_in_log = |position| state.epoch == self.life().epoch() && position <= state.last;
+            let is_in_log = |position| state.epoch == self.signer().epoch() && position <= state.last;
             if self.unread(cursor).is_some_and(is_in_log) {
                 runtime.log.until_read(|| self.unread(cursor).is_none()).await;
             }
         };
         let read = tokio::time::timeout(CATCH_UP, read).await;
-        read.map_err(|_| Refusal::new(RefusalKind::Unavailable, "this node has not read the log so far yet"))
+        read.map_err(|_| Refusal::new(RefusalKind::Unavailable, "this node has not caught up with your cursor yet"))
     }
 
     /// Returns the position of a genuine cursor of this life that this node has not read up to.
     fn unread(&self, cursor: Option<&str>) -> Option<Position> {
         let cursor: Cursor = cursor?.parse().ok()?;
-        let life = self.life();
-        let is_ahead = cursor.epoch() == life.epoch() && cursor.position() > self.hub.applied() && life.made(&cursor);
+        let signer = self.signer();
+        let is_ahead =
+            cursor.epoch() == signer.epoch() && cursor.position() > self.hub.applied() && signer.verify(&cursor);
         is_ahead.then_some(cursor.position())
     }
 }

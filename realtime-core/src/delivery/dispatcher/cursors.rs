@@ -8,7 +8,7 @@ use crate::delivery::dispatcher::Dispatcher;
 use crate::log::backplane::LogState;
 use crate::log::feed::Beginning;
 use crate::traits::codec::Codec;
-use crate::values::cursor::{Cursor, CursorError, Life, Mark};
+use crate::values::cursor::{Cursor, CursorError, CursorSigner, Mark};
 use crate::values::position::Position;
 
 impl<C: Codec> Dispatcher<C> {
@@ -21,11 +21,11 @@ impl<C: Codec> Dispatcher<C> {
 
     /// Returns the cursor for a position whose record has this mark.
     pub(crate) fn cursor_of(&self, position: Position, mark: Mark) -> Cursor {
-        self.life.read().unwrap_or_else(PoisonError::into_inner).cursor(position, mark)
+        self.signer.read().unwrap_or_else(PoisonError::into_inner).cursor(position, mark)
     }
 
-    pub(crate) fn life(&self) -> Life {
-        self.life.read().unwrap_or_else(PoisonError::into_inner).clone()
+    pub(crate) fn signer(&self) -> CursorSigner {
+        self.signer.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Returns the position that a presented cursor stands for, and the `reason` in `connected`;
@@ -42,12 +42,12 @@ impl<C: Codec> Dispatcher<C> {
             Ok(cursor) => cursor,
             Err(CursorError::Malformed | CursorError::Version) => return (None, "invalid"),
         };
-        let life = self.life();
-        if cursor.epoch() != life.epoch() {
+        let signer = self.signer();
+        if cursor.epoch() != signer.epoch() {
             // Whatever the MAC: the key of that life is gone.
             return (None, "epoch");
         }
-        if !life.made(&cursor) {
+        if !signer.verify(&cursor) {
             return (None, "invalid");
         }
         let position = cursor.position();
@@ -74,7 +74,7 @@ impl<C: Codec> Dispatcher<C> {
         let key = secret.map_or_else(|| state.key.clone(), |secret| secret.key(state.epoch));
         let mark = beginning.before.map_or(Mark::NONE, Mark::of);
         self.hub.restart(start, &beginning.rooms, || {
-            *self.life.write().unwrap_or_else(PoisonError::into_inner) = Life::new(state.epoch, &key);
+            *self.signer.write().unwrap_or_else(PoisonError::into_inner) = CursorSigner::new(state.epoch, &key);
             self.window.restart(start, mark);
         });
     }
