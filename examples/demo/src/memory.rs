@@ -11,14 +11,14 @@ use mimalloc::MiMalloc;
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// The allocator's settings, as variables of the environment. With its own a server that has little
-/// to do after a burst keeps half as much memory again.
+/// to do after a burst keeps half as much memory again, or more.
 const SETTINGS: [(&str, &str); 2] = [
+    // No huge pages: the kernel fills the 2 MiB around each part that is used again, of which the
+    // most was returned before.
+    ("MIMALLOC_ALLOW_THP", "0"),
     // The milliseconds after which what was freed is returned. With its default of 10 it looks for
     // that only when more is freed nearby.
     ("MIMALLOC_PURGE_DELAY", "0"),
-    // The number of slow allocations after which a thread collects what others freed of its memory.
-    // An idle server makes few, so that its default of 10,000 takes many minutes.
-    ("MIMALLOC_GENERIC_COLLECT", "500"),
 ];
 
 /// Has the allocator return memory soon after it is freed, unless the environment has its settings.
