@@ -25,8 +25,6 @@ use crate::store::{Change, Store};
 const SWEEP: Duration = Duration::from_secs(1);
 /// The pause before the slowest tail, or a table that is written, is looked at again.
 const PAUSE: Duration = Duration::from_millis(1);
-/// The most times that others are let append before a change is written.
-const YIELDS: usize = 4;
 const MIN_RETRY: Duration = Duration::from_millis(100);
 const MAX_RETRY: Duration = Duration::from_secs(2);
 
@@ -98,7 +96,8 @@ impl Writer {
                 Err(RecvTimeoutError::Disconnected) => return self.close(),
                 first => first.ok(),
             };
-            self.coalesce_appends();
+            // Whoever appends on the same processor does so before the change is written.
+            std::thread::yield_now();
             let (appends, other) = gather(first, requests);
             if !appends.is_empty() {
                 self.append(appends);
@@ -123,21 +122,6 @@ impl Writer {
             if self.store.is_none() {
                 self.reopen(requests);
             }
-        }
-    }
-
-    /// Lets whoever appends on the same processor do so before the change is written, as long as
-    /// more do.
-    fn coalesce_appends(&self) {
-        let waiting = || self.status.waiting.load(Ordering::Relaxed);
-        let mut before = waiting();
-        for _ in 0..YIELDS {
-            std::thread::yield_now();
-            let now = waiting();
-            if now == before {
-                return;
-            }
-            before = now;
         }
     }
 
