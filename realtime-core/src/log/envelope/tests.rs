@@ -21,7 +21,7 @@ fn all() -> Vec<Record> {
     let latest = Event::json("price", &1).unwrap().with_latest_key("a price");
     let attached = Event::attached("f", &[0, 1], [Bytes::from_static(b"one"), Bytes::new()]).unwrap();
     let to_all = |event| record(Body::Event { target: Target::all(), event, widen: false });
-    vec![
+    let mut records = vec![
         record(Body::Event { target: target.clone(), event: event.clone(), widen: true }),
         to_all(Event::binary("b", vec![0, 255]).unwrap().as_volatile()),
         to_all(attached),
@@ -60,6 +60,13 @@ fn all() -> Vec<Record> {
         record(explain(Some((crate::values::cursor::Epoch::new(7), Position::new(8))))),
         record(explain(None)),
         record(Body::Explained(explained(id))),
+    ];
+    records.extend(of_offline_users());
+    records
+}
+
+fn of_offline_users() -> [Record; 3] {
+    [
         record(Body::Decided(Checkpoint { term: 1, decided: Position::new(7), ..Checkpoint::default() })),
         record(Body::Decided(Checkpoint {
             term: 2,
