@@ -40,7 +40,7 @@ const LAST: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     // Before there are other threads.
-    memory::return_soon();
+    memory::return_at_once();
     serve_demo()
 }
 

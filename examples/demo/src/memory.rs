@@ -13,19 +13,19 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 /// The allocator's settings, as variables of the environment. With its own a server that has little
 /// to do after a burst keeps half as much memory again, or more.
 const SETTINGS: [(&str, &str); 2] = [
-    // No huge pages: the kernel fills the 2 MiB around each part that is used again, of which the
-    // most was returned before.
+    // No huge pages: where a part of one is used again, the kernel fills all of its 2 MiB, most of
+    // which had been returned.
     ("MIMALLOC_ALLOW_THP", "0"),
     // The milliseconds after which what was freed is returned. With its default of 10 it looks for
     // that only when more is freed nearby.
     ("MIMALLOC_PURGE_DELAY", "0"),
 ];
 
-/// Has the allocator return memory soon after it is freed, unless the environment has its settings.
+/// Has the allocator return memory as soon as it is freed, unless the environment has its settings.
 ///
 /// It reads them before `main`, so that the process replaces itself with one of this environment.
 /// Where that fails, it goes on as it is.
-pub(crate) fn return_soon() {
+pub(crate) fn return_at_once() {
     let missing: Vec<_> = SETTINGS.into_iter().filter(|(name, _)| env::var_os(name).is_none()).collect();
     if missing.is_empty() {
         return;

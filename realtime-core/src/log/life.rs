@@ -26,7 +26,7 @@ pub(crate) struct ConnectionLife {
     pub(crate) epoch: Epoch,
     /// The last applied position at the registration.
     pub(crate) registered_at: Position,
-    /// The position after which it reads, and the kind of beginning that the client was notified of.
+    /// The position after which it reads, and the `reason` of that in the client's `connected`.
     pub(crate) from: Position,
     pub(crate) began: &'static str,
     /// The position up to which the session has taken everything.

@@ -51,8 +51,8 @@ setters! {
         /// Sets how many handlers run for one user, of one tenant; default as many as
         /// [connections](Self::with_connections_per_user).
         with_handlers_per_user(handlers_per_user: impl Into<Option<usize>>);
-        /// Sets how many handlers run for one tenant; default half of [all](Self::with_handlers), so
-        /// that another tenant's always find some.
+        /// Sets how many handlers run for one tenant; default half of [all](Self::with_handlers),
+        /// so that another tenant's always find some.
         with_handlers_per_tenant(handlers_per_tenant: impl Into<Option<usize>>);
         /// Sets how many connections that are closed may still have hooks to run, `on_connected` or
         /// `on_disconnected`; default as many as [connections](Self::with_connections). Beyond, new

@@ -190,21 +190,21 @@ impl FromStr for Cursor {
 mod tests {
     use super::*;
 
-    fn life() -> CursorSigner {
+    fn signer() -> CursorSigner {
         CursorSigner::new(Epoch::new(u64::MAX), &CursorKey::new([7; CursorKey::BYTES]))
     }
 
     #[test]
     fn cursor_survives_its_text() {
         let mark = Mark::of(EventId::random());
-        let cursor = life().cursor(Position::new(42), mark);
+        let cursor = signer().cursor(Position::new(42), mark);
         let text = cursor.to_string();
         assert_eq!((text.len(), Cursor::CHARACTERS), (50, 50));
         assert!(text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-'), "{text}");
         let read: Cursor = text.parse().unwrap();
         assert_eq!(read, cursor);
         assert_eq!((read.epoch(), read.position(), read.mark()), (Epoch::new(u64::MAX), Position::new(42), mark));
-        assert!(life().verify(&read));
+        assert!(signer().verify(&read));
     }
 
     /// The MAC is HMAC-SHA-256 of the first 21 bytes, truncated to 16; the expected text is another
@@ -220,9 +220,9 @@ mod tests {
 
     #[test]
     fn truncated_or_altered_cursor_is_rejected() {
-        let genuine = life().cursor(Position::new(9), Mark::of(EventId::random()));
+        let genuine = signer().cursor(Position::new(9), Mark::of(EventId::random()));
         let text = genuine.to_string();
-        let is_made = |text: &str| text.parse::<Cursor>().is_ok_and(|cursor| life().verify(&cursor));
+        let is_made = |text: &str| text.parse::<Cursor>().is_ok_and(|cursor| signer().verify(&cursor));
         assert!(is_made(&text));
         for end in 0..text.len() {
             assert!(!is_made(&text[..end]), "truncated at {end}");
@@ -269,7 +269,7 @@ mod tests {
 
     #[test]
     fn debug_output_cannot_be_presented_as_a_cursor() {
-        let text = format!("{:?} {:?}", life(), life().cursor(Position::new(9), Mark::NONE));
+        let text = format!("{:?} {:?}", signer(), signer().cursor(Position::new(9), Mark::NONE));
         assert!(!text.contains("mac") && text.contains("Position(9)"), "{text}");
     }
 }

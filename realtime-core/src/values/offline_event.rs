@@ -34,7 +34,8 @@ pub struct OfflineEvent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum OfflineReason {
-    /// No connection of the user was there for the event, on any node, or reconnected for it in time.
+    /// No connection of the user was there for the event, on any node, or reconnected for it in
+    /// time.
     NoConnection,
     /// The user's connections were asked, and none of them answered in time.
     NotAnswered,

@@ -47,7 +47,8 @@ pub enum Wrong {
     Refused,
     /// A delivery to a client that it was not for.
     Stray,
-    /// A connection with a cursor that was neither resumed nor notified that the life is another one.
+    /// A connection with a cursor that was neither resumed nor notified that the life is another
+    /// one.
     Unresumed,
     /// A missing delivery, of which the client was not notified.
     Silent,

@@ -25,11 +25,11 @@ proptest! {
 
     #[test]
     fn cursors_keep_their_parts(epoch: u64, other: u64, position: u64, id in ids(), key: [u8; 32], wrong: [u8; 32]) {
-        let life = CursorSigner::new(Epoch::new(epoch), &CursorKey::new(key));
-        let cursor: Cursor = life.cursor(Position::new(position), Mark::of(id)).to_string().parse().unwrap();
+        let signer = CursorSigner::new(Epoch::new(epoch), &CursorKey::new(key));
+        let cursor: Cursor = signer.cursor(Position::new(position), Mark::of(id)).to_string().parse().unwrap();
         let parts = (cursor.epoch(), cursor.position(), cursor.mark());
         prop_assert_eq!(parts, (Epoch::new(epoch), Position::new(position), Mark::of(id)));
-        prop_assert!(life.verify(&cursor));
+        prop_assert!(signer.verify(&cursor));
         prop_assert_eq!(CursorSigner::new(Epoch::new(epoch), &CursorKey::new(wrong)).verify(&cursor), wrong == key);
         prop_assert_eq!(CursorSigner::new(Epoch::new(other), &CursorKey::new(key)).verify(&cursor), other == epoch);
     }

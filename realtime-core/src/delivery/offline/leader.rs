@@ -87,7 +87,8 @@ impl Worker {
         }
     }
 
-    /// Returns the last position that was applied here for the delay, and by every node that shares.
+    /// Returns the last position that was applied here for the delay, and by every node that
+    /// shares.
     fn due_at(&self, applied: Position, now: Instant) -> Position {
         let own = self.log.node().id;
         let others = self.nodes.iter().flat_map(|(nodes, _)| nodes);

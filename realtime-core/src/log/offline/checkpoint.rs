@@ -9,8 +9,8 @@ use crate::values::position::Position;
 /// another node, or the next process, goes on from here.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Checkpoint {
-    /// The number of the term of the deciding node. A node takes over by the first record of a new term; those
-    /// that others write for the same term count for nothing.
+    /// The number of the deciding node's term. A node takes over by the first record of a new term;
+    /// those that others write for the same term count for nothing.
     pub(crate) term: u64,
     /// Every record up to this position is decided, and its call has an outcome, except `open`.
     pub(crate) decided: Position,

@@ -9,13 +9,13 @@ use realtime_core::spi::{Cursor, CursorKey, CursorSigner, Epoch, Mark, Position}
 /// The positions for which a cursor is issued.
 const ISSUED: u64 = 16;
 
-static LIFE: LazyLock<CursorSigner> =
+static SIGNER: LazyLock<CursorSigner> =
     LazyLock::new(|| CursorSigner::new(Epoch::new(7), &CursorKey::new([1; CursorKey::BYTES])));
 static TEXTS: LazyLock<Vec<String>> = LazyLock::new(|| (0..ISSUED).map(issue).collect());
 static ALL: LazyLock<HashSet<&str>> = LazyLock::new(|| TEXTS.iter().map(String::as_str).collect());
 
 fn issue(position: u64) -> String {
-    LIFE.cursor(Position::new(position), Mark::of(EventId::from_bytes([position as u8; 16]))).to_string()
+    SIGNER.cursor(Position::new(position), Mark::of(EventId::from_bytes([position as u8; 16]))).to_string()
 }
 
 /// The first byte chooses: an altered cursor, or a text of the client's own.
@@ -56,7 +56,7 @@ fn check(text: &str) {
     };
     assert_eq!(cursor.to_string(), text, "two texts of one cursor");
     assert_eq!(cursor.encode(&mut [0; Cursor::CHARACTERS]), text);
-    assert_eq!(LIFE.verify(&cursor), ALL.contains(text), "forged: {text}");
+    assert_eq!(SIGNER.verify(&cursor), ALL.contains(text), "forged: {text}");
     assert!(!CursorSigner::new(Epoch::new(8), &CursorKey::new([1; 32])).verify(&cursor), "of another epoch: {text}");
     assert!(!CursorSigner::new(Epoch::new(7), &CursorKey::new([2; 32])).verify(&cursor), "of another key: {text}");
     assert!(!format!("{cursor:?}").contains(text), "a cursor is printed");

@@ -179,7 +179,7 @@ impl Backplane for Link {
         match fault {
             Some(Fault::Refused) => return Err(AppendError::Refused("the broker is full".into())),
             Some(Fault::Unknown) => return Err(broken()),
-            Some(Fault::Mute) => std::future::pending::<()>().await,
+            Some(Fault::NoReply) => std::future::pending::<()>().await,
             Some(Fault::Late) => {
                 let (broker, number) = (broker.clone(), *number);
                 tokio::spawn(async move {

@@ -31,7 +31,7 @@ pub(crate) enum Fault {
     /// There is no answer, and the record is appended later.
     Late,
     /// There is no answer, and the record is not appended.
-    Mute,
+    NoReply,
     /// There is no answer, and the record is appended.
     AppliedNoReply,
     /// The broker answers that it has not appended the record.
@@ -44,12 +44,12 @@ pub(crate) enum Fault {
 
 impl Fault {
     pub(crate) const ALL: [Self; 6] =
-        [Self::Late, Self::Mute, Self::AppliedNoReply, Self::Refused, Self::Unknown, Self::UnknownThoughTaken];
+        [Self::Late, Self::NoReply, Self::AppliedNoReply, Self::Refused, Self::Unknown, Self::UnknownThoughTaken];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Late => "append without an answer, and late",
-            Self::Mute => "append without an answer, and lost",
+            Self::NoReply => "append without an answer, and lost",
             Self::AppliedNoReply => "append without an answer, though taken",
             Self::Refused => "append refused by the broker",
             Self::Unknown => "append with an unknown outcome, and lost",
